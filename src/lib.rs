@@ -1,0 +1,18 @@
+//! `zoo_server`: a coordination server that every ZooKeeper client can use unchanged.
+//!
+//! The crate is a house of rooms on floors; a room uses rooms on lower floors only, and rooms on one floor meet on
+//! the floor above (`tests/floors.rs` holds this):
+//!
+//! | floor | rooms | |
+//! |---|---|---|
+//! | 6 | [`cli`], [`config`] | the operator's words into the options of the rooms |
+//! | 5 | [`server`] | shards, connections, the log thread; the embedding API |
+//! | 4 | [`replica`], [`admin`], [`rt`] | the node as one state machine; answers as text; glommio and io_uring |
+//! | 3 | [`storage`], [`pipeline`] | log, snapshots, recovery; a request into a transaction |
+//! | 2 | [`tree`], [`session`], [`watch`] | what a transaction changes |
+//! | 1 | [`wire`] | every byte that crosses a boundary |
+//! | 0 | [`ids`], [`time`] | zxid, session and server ids; instants as plain numbers |
+
+pub mod ids;
+pub mod storage;
+pub mod time;
