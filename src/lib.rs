@@ -14,5 +14,6 @@
 //! | 0 | [`ids`], [`time`] | zxid, session and server ids; instants as plain numbers |
 
 pub mod ids;
+pub mod rt;
 pub mod storage;
 pub mod time;
