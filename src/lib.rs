@@ -14,6 +14,7 @@
 //! | 0 | [`ids`], [`time`] | zxid, session and server ids; instants as plain numbers |
 
 pub mod ids;
+pub mod rt;
 pub mod storage;
 pub mod time;
 pub mod wire;
