@@ -1,0 +1,234 @@
+//! What shards and the replica tell each other. They do it in batches: one wake-up carries all that a turn brought.
+
+use std::any::Any;
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::ids::{SessionId, Zxid};
+use crate::session::Owner;
+use crate::time::Instant;
+use crate::wire::acl::Id;
+use crate::wire::connect::Password;
+use crate::wire::header::Xid;
+use crate::wire::op::OpCode;
+
+use super::batch::Published;
+
+/// A connection's address: which shard, which of its slots, and which use of the slot, so that an answer to a
+/// connection that is gone never reaches its successor. Packed into the [`Owner`] of a session.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ConnectionId {
+    /// The shard's number.
+    pub shard: u8,
+    /// The slot within the shard.
+    pub slot: u32,
+    /// Which use of the slot, counting from 1 and wrapping at 24 bits.
+    pub generation: u32,
+}
+
+impl ConnectionId {
+    /// Bits of the generation.
+    const GENERATION_BITS: u32 = 24;
+
+    /// The generation after `generation`; never 0, so that no packed id is 0.
+    pub const fn next_generation(generation: u32) -> u32 {
+        let next = (generation + 1) & ((1 << Self::GENERATION_BITS) - 1);
+        if next == 0 { 1 } else { next }
+    }
+
+    /// As the sessions know it.
+    pub const fn owner(self) -> Owner {
+        Owner(((self.shard as u64) << 56) | ((self.generation as u64) << 32) | self.slot as u64)
+    }
+
+    /// From what the sessions know.
+    pub const fn of(owner: Owner) -> Self {
+        Self {
+            shard: (owner.0 >> 56) as u8,
+            slot: owner.0 as u32,
+            generation: ((owner.0 >> 32) as u32) & ((1 << Self::GENERATION_BITS) - 1),
+        }
+    }
+}
+
+/// What a shard has to tell since the last time.
+#[derive(Debug, Default)]
+pub struct ShardBatch {
+    /// The bodies of the writes, one behind the other.
+    pub bodies: Vec<u8>,
+    /// In the order in which they happened on the shard.
+    pub items: Vec<ShardItem>,
+}
+
+impl ShardBatch {
+    /// Whether there is nothing to tell.
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+}
+
+/// One thing that happened on a shard.
+#[derive(Debug)]
+pub enum ShardItem {
+    /// A client wants a session.
+    Connect(Connect),
+    /// A client wants something changed, or wants to be told when all before it is visible (`sync`).
+    Write(Write),
+    /// The session's client was heard at this instant.
+    Heard {
+        /// Which session.
+        session: SessionId,
+        /// When.
+        at: Instant,
+    },
+    /// A question whose answer needs every shard and the replica (four-letter words).
+    Ask(Ask),
+    /// This shard's part of the answer to a question.
+    Told(Ask, Part),
+}
+
+/// The handshake of a connection.
+#[derive(Debug)]
+pub struct Connect {
+    /// The connection.
+    pub connection: ConnectionId,
+    /// The session to go on with, or none for a new one.
+    pub session: SessionId,
+    /// Its password; `None` if it had not even the right length.
+    pub password: Option<Password>,
+    /// The timeout asked for, in milliseconds.
+    pub timeout_ms: i32,
+    /// The newest state that the client has seen.
+    pub last_zxid_seen: Zxid,
+}
+
+/// A request that is not answered by the shard.
+#[derive(Debug)]
+pub struct Write {
+    /// The connection.
+    pub connection: ConnectionId,
+    /// Its session.
+    pub session: SessionId,
+    /// The client's number for it.
+    pub xid: Xid,
+    /// What it asks for.
+    pub op: OpCode,
+    /// As whom.
+    pub identities: Arc<[Id<'static>]>,
+    /// Its body within [`ShardBatch::bodies`].
+    pub body: Range<usize>,
+    /// Whether reads of the same session wait between its last write and this one: they must see the state between
+    /// the two, so a version has to be cut there.
+    pub after_read: bool,
+}
+
+/// A question to all parts of the server, with a ticket to find the asker again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ask {
+    /// The shard that asks.
+    pub shard: u8,
+    /// Its number for the question.
+    pub ticket: u32,
+    /// What it wants to know.
+    pub question: Question,
+}
+
+/// What can be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// Counters, latencies, totals.
+    Stats,
+    /// The connections, one by one.
+    Connections,
+    /// The sessions and their ephemerals.
+    Sessions,
+    /// The watches, one by one.
+    Watches,
+    /// Forget the counters and latencies.
+    ResetStats,
+    /// Forget the counters of each connection.
+    ResetConnections,
+}
+
+/// What the replica tells a shard.
+#[derive(Clone, Debug)]
+pub enum ToShard {
+    /// A batch is durable: its versions, events and answers.
+    Published(Arc<Published>),
+    /// The session of this connection lives elsewhere by now: close it.
+    Displaced(ConnectionId),
+    /// Somebody asks: tell your part ([`ShardItem::Told`]).
+    Tell(Ask),
+    /// The whole answer to a question of this shard's: the replica's part, and every shard's.
+    Answer(Ask, Arc<Gathered>),
+    /// Nothing more will come: finish.
+    Stop,
+}
+
+/// A shard's part of an answer. It travels sealed: only shards know what is in it.
+#[derive(Clone)]
+pub struct Part(pub Arc<dyn Any + Send + Sync>);
+
+impl fmt::Debug for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Part")
+    }
+}
+
+/// A whole answer.
+#[derive(Clone, Debug)]
+pub struct Gathered {
+    /// The replica's part.
+    pub replica: ReplicaReport,
+    /// Every shard's part, in no particular order.
+    pub parts: Vec<Part>,
+}
+
+/// What only the replica knows, for four-letter words.
+#[derive(Clone, Debug, Default)]
+pub struct ReplicaReport {
+    /// All sessions: id, timeout in milliseconds, milliseconds until it expires unless heard of.
+    pub sessions: Vec<SessionReport>,
+    /// Writes applied and not yet durable.
+    pub outstanding: u64,
+    /// Bytes of the last, smallest and largest transaction; all zero before the first.
+    pub proposal_size: [u64; 3],
+    /// Transactions since the server started.
+    pub txn_count: u64,
+    /// Log batches since the server started.
+    pub batch_count: u64,
+    /// Snapshots written since the server started.
+    pub snapshot_count: u64,
+    /// Digest samples, oldest first: zxid and tree digest.
+    pub digests: Vec<(Zxid, u64)>,
+}
+
+/// A session, for `dump`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionReport {
+    /// Which.
+    pub session: SessionId,
+    /// Its timeout in milliseconds.
+    pub timeout_ms: i32,
+    /// When it expires unless heard of before, in milliseconds from now.
+    pub expires_in_ms: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_pack_into_owners_and_back() {
+        for connection in [
+            ConnectionId { shard: 0, slot: 0, generation: 1 },
+            ConnectionId { shard: 255, slot: u32::MAX, generation: (1 << 24) - 1 },
+            ConnectionId { shard: 3, slot: 70_000, generation: 9 },
+        ] {
+            assert_eq!(ConnectionId::of(connection.owner()), connection);
+            assert_ne!(connection.owner().0, 0);
+        }
+        assert_eq!(ConnectionId::next_generation((1 << 24) - 1), 1);
+    }
+}

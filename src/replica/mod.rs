@@ -1,0 +1,22 @@
+//! The whole node as one state machine: events and the time go in, actions come out, and nothing here knows a clock, a socket, a
+//! disk or a thread. The server runs it on one executor; the simulator runs the same code from a seed.
+//!
+//! ```text
+//!  shards ──ShardBatch──▶ ┌─────────── Replica ───────────┐ ──Append, Snapshot──▶ log core
+//!                         │ pipeline: tree, sessions      │
+//!  log core ──LogReport─▶ │ open batch ▶ in flight ▶ out  │ ──ToShard──▶ shards
+//!                         └───────────────────────────────┘
+//! ```
+//!
+//! **Save, then say.** What a request changed, and the answer to it, wait in the batch that holds its log record
+//! ([`batch`]), and the report that this batch is durable is the only thing that lets them out.
+//!
+//! **Group commit without a timer.** One batch is on its way to the disk; what comes meanwhile collects in the next
+//! one, which leaves the moment the first is durable.
+
+pub mod batch;
+pub mod message;
+mod node;
+mod snapshots;
+
+pub use node::{Action, Event, Now, Options, Replica};

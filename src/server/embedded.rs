@@ -1,0 +1,264 @@
+//! A server inside a program: start it, use it, pull its plug, start it again.
+//!
+//! ```
+//! use zoo_server::server::ZookeeperServer;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let folder = tempfile::tempdir()?;
+//! let mut server = ZookeeperServer::new(folder.path());
+//! server.start()?;
+//!
+//! server.create("/config", b"one")?;
+//! let stat = server.set("/config", b"two", 0)?;
+//! assert_eq!(stat.version, 1);
+//! assert!(server.set("/config", b"three", 0).is_err(), "a stale writer is refused");
+//!
+//! // As by power loss: what was acknowledged is there when the server is back.
+//! server.crash();
+//! server.start()?;
+//! let (data, stat) = server.get("/config")?;
+//! assert_eq!((data.as_slice(), stat.version), (b"two".as_slice(), 1));
+//!
+//! server.stop();
+//! # Ok(())
+//! # }
+//! ```
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::ids::{SessionId, Zxid};
+use crate::wire::acl::AclList;
+use crate::wire::connect::{ConnectRequest, ConnectResponse, PASSWORD_LEN};
+use crate::wire::error_code::ErrorCode;
+use crate::wire::header::{ReplyHeader, RequestHeader, Xid};
+use crate::wire::jute::{DecodeError, Reader, put_frame};
+use crate::wire::op::OpCode;
+use crate::wire::request::{CreateRequest, PathVersionRequest, PathWatchRequest, SetDataRequest};
+use crate::wire::stat::Stat;
+
+use super::node::{Server, StartError};
+use super::options::Options;
+
+/// How long an answer may take.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The session timeout asked for, in milliseconds.
+const SESSION_TIMEOUT_MS: i32 = 30_000;
+
+/// The longest answer that is taken: data of a znode is bounded far below.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+/// Why a call failed.
+#[derive(Debug, Error)]
+pub enum CallError {
+    /// [`ZookeeperServer::start`] has not been called, or the server was stopped or crashed.
+    #[error("the server is not running")]
+    NotRunning,
+    /// The server refused, for instance with [`ErrorCode::BAD_VERSION`].
+    #[error("{0}")]
+    Refused(ErrorCode),
+    /// The connection to the server failed.
+    #[error("connection to the server: {0}")]
+    Connection(#[from] io::Error),
+    /// The server's answer could not be understood.
+    #[error("answer of the server: {0}")]
+    Answer(#[from] DecodeError),
+}
+
+/// A server in this process, on a port of the loopback that the system chooses. See the module's page.
+#[derive(Debug)]
+pub struct ZookeeperServer {
+    folder: PathBuf,
+    running: Option<Running>,
+}
+
+#[derive(Debug)]
+struct Running {
+    server: Server,
+    client: Option<Client>,
+}
+
+impl ZookeeperServer {
+    /// A server that keeps its data in `folder`, which is made if it is not there. Does not start it.
+    pub fn new(folder: impl AsRef<Path>) -> Self {
+        Self { folder: folder.as_ref().to_owned(), running: None }
+    }
+
+    /// Starts it: recovers what the folder holds, and serves. Does nothing if it runs.
+    ///
+    /// # Errors
+    /// If the folder cannot be used, is used by another server, or holds damaged data, or io_uring is not to be had.
+    pub fn start(&mut self) -> Result<(), StartError> {
+        if self.running.is_none() {
+            let server = Server::start(Options::embedded(&self.folder))?;
+            self.running = Some(Running { server, client: None });
+        }
+        Ok(())
+    }
+
+    /// Where clients of any kind can connect.
+    ///
+    /// # Errors
+    /// [`CallError::NotRunning`].
+    pub fn address(&self) -> Result<SocketAddr, CallError> {
+        self.running.as_ref().map(|running| running.server.address()).ok_or(CallError::NotRunning)
+    }
+
+    /// Makes a persistent znode that everybody may use; durable when this returns.
+    ///
+    /// # Errors
+    /// [`ErrorCode::NODE_EXISTS`], [`ErrorCode::NO_NODE`] if the parent is missing, and others.
+    pub fn create(&mut self, path: &str, data: &[u8]) -> Result<Stat, CallError> {
+        let request =
+            CreateRequest { path: path.into(), data: Some(data), acl: AclList::OPEN, flags: 0, ttl_ms: -1 };
+        self.call(OpCode::CREATE2, |out| request.encode(OpCode::CREATE2, out), |body| {
+            body.ustring()?;
+            Stat::decode(body)
+        })
+    }
+
+    /// Replaces a znode's data if it has `version` (-1: any); durable when this returns.
+    ///
+    /// # Errors
+    /// [`ErrorCode::BAD_VERSION`], [`ErrorCode::NO_NODE`], and others.
+    pub fn set(&mut self, path: &str, data: &[u8], version: i32) -> Result<Stat, CallError> {
+        let request = SetDataRequest { path: path.into(), data: Some(data), version };
+        self.call(OpCode::SET_DATA, |out| request.encode(out), Stat::decode)
+    }
+
+    /// A znode's data and numbers.
+    ///
+    /// # Errors
+    /// [`ErrorCode::NO_NODE`], and others.
+    pub fn get(&mut self, path: &str) -> Result<(Vec<u8>, Stat), CallError> {
+        let request = PathWatchRequest { path: path.into(), watch: false };
+        self.call(OpCode::GET_DATA, |out| request.encode(out), |body| {
+            Ok((body.buffer()?.unwrap_or_default().to_vec(), Stat::decode(body)?))
+        })
+    }
+
+    /// Removes a znode without children if it has `version` (-1: any); durable when this returns.
+    ///
+    /// # Errors
+    /// [`ErrorCode::NOT_EMPTY`], [`ErrorCode::NO_NODE`], and others.
+    pub fn delete(&mut self, path: &str, version: i32) -> Result<(), CallError> {
+        let request = PathVersionRequest { path: path.into(), version };
+        self.call(OpCode::DELETE, |out| request.encode(out), |_| Ok(()))
+    }
+
+    /// Ends it as a power failure would: what was not durable is gone, nothing is finished. It can be started again.
+    pub fn crash(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.server.crash();
+        }
+    }
+
+    /// Ends it in order: what was accepted is finished.
+    pub fn stop(&mut self) {
+        if let Some(running) = self.running.take() {
+            drop(running.client);
+            running.server.stop();
+        }
+    }
+
+    fn call<T>(
+        &mut self,
+        op: OpCode,
+        encode: impl FnOnce(&mut Vec<u8>),
+        decode: impl FnOnce(&mut Reader<'_>) -> Result<T, DecodeError>,
+    ) -> Result<T, CallError> {
+        let running = self.running.as_mut().ok_or(CallError::NotRunning)?;
+        let mut client = match running.client.take().filter(Client::is_connected) {
+            Some(client) => client,
+            None => Client::connect(running.server.address())?,
+        };
+        let answer = client.call(op, encode)?;
+        running.client = Some(client);
+        let mut reader = Reader::new(&answer);
+        let header = ReplyHeader::decode(&mut reader)?;
+        if header.err != ErrorCode::OK {
+            return Err(CallError::Refused(header.err));
+        }
+        Ok(decode(&mut reader)?)
+    }
+}
+
+impl Drop for ZookeeperServer {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// One session, one request at a time. A failed call gives it up; the next call opens another.
+#[derive(Debug)]
+struct Client {
+    stream: TcpStream,
+    xid: i32,
+}
+
+impl Client {
+    fn connect(address: SocketAddr) -> Result<Self, CallError> {
+        let stream = TcpStream::connect_timeout(&address, ANSWER_TIMEOUT)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+        stream.set_write_timeout(Some(ANSWER_TIMEOUT))?;
+        let mut client = Self { stream, xid: 0 };
+        let request = ConnectRequest {
+            protocol_version: 0,
+            last_zxid_seen: Zxid::ZERO,
+            timeout_ms: SESSION_TIMEOUT_MS,
+            session: SessionId::NONE,
+            password: &[0; PASSWORD_LEN],
+            read_only: Some(false),
+        };
+        client.send(|out| request.encode(out))?;
+        let answer = client.receive()?;
+        let response = ConnectResponse::decode(&mut Reader::new(&answer))?;
+        if response.timeout_ms <= 0 {
+            return Err(CallError::Refused(ErrorCode::SESSION_EXPIRED));
+        }
+        Ok(client)
+    }
+
+    /// Whether the server has not ended the session, which it does when nothing was asked for its timeout.
+    fn is_connected(&self) -> bool {
+        let peek = || {
+            self.stream.set_nonblocking(true)?;
+            let peeked = self.stream.peek(&mut [0]);
+            self.stream.set_nonblocking(false)?;
+            peeked
+        };
+        peek().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    fn call(&mut self, op: OpCode, encode: impl FnOnce(&mut Vec<u8>)) -> Result<Vec<u8>, CallError> {
+        self.xid = self.xid.wrapping_add(1).max(1);
+        let header = RequestHeader { xid: Xid(self.xid), op };
+        self.send(|out| {
+            header.encode(out);
+            encode(out);
+        })?;
+        self.receive()
+    }
+
+    fn send(&mut self, fill: impl FnOnce(&mut Vec<u8>)) -> Result<(), CallError> {
+        let mut out = Vec::new();
+        put_frame(&mut out, fill);
+        Ok(self.stream.write_all(&out)?)
+    }
+
+    fn receive(&mut self) -> Result<Vec<u8>, CallError> {
+        let mut len = [0; 4];
+        self.stream.read_exact(&mut len)?;
+        let len = i32::from_be_bytes(len);
+        let len_bytes = usize::try_from(len).ok().filter(|len| *len <= ANSWER_BYTES_MAX);
+        let mut answer = vec![0; len_bytes.ok_or(DecodeError::BadLength(len))?];
+        self.stream.read_exact(&mut answer)?;
+        Ok(answer)
+    }
+}

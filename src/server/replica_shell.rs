@@ -1,0 +1,94 @@
+//! The executor that runs the [`Replica`]: takes what has arrived, has it handled, performs what comes out. The only place
+//! where the replica meets a clock.
+
+use std::time::Duration;
+
+use crate::replica::{Action, Event, Now, Replica};
+use crate::rt::clock;
+use crate::rt::executor::timeout;
+use crate::rt::inbox::{Receiver, Sender};
+
+use super::log_thread::{LogCommand, LogMessage};
+use super::shard::{ToReplicaInbox, ToShardInbox};
+use crate::replica::message::ToShard;
+
+/// Messages taken in one go: all of them join one group commit.
+const INBOX_TAKE_MAX: usize = 1024;
+
+/// Runs the replica until the server stops or the log fails.
+pub(super) async fn run(
+    mut replica: Replica,
+    mut inbox: Receiver<ToReplicaInbox>,
+    shards: Vec<Sender<ToShardInbox>>,
+    log: Sender<LogCommand>,
+    tick: Duration,
+    drain_timeout: Duration,
+) {
+    let mut messages = Vec::with_capacity(INBOX_TAKE_MAX);
+    let mut next_tick = clock::now() + tick;
+    let mut stop_at = None;
+    let mut crashed = false;
+    loop {
+        let wait = next_tick.since(clock::now());
+        match timeout(wait, inbox.recv_many(&mut messages, INBOX_TAKE_MAX)).await {
+            Some(Err(_)) => break,
+            Some(Ok(_)) | None => {}
+        }
+        let now = Now { instant: clock::now(), wall: clock::wall() };
+        for message in messages.drain(..) {
+            match message {
+                ToReplicaInbox::Shard(batch) => replica.handle(now, Event::Shard(batch)),
+                ToReplicaInbox::Log(LogMessage::Durable(through)) => replica.handle(now, Event::LogDurable(through)),
+                ToReplicaInbox::Log(LogMessage::Room { bytes, full }) => {
+                    replica.handle(now, Event::LogRoom { bytes, full });
+                }
+                ToReplicaInbox::Log(LogMessage::SnapshotDone(zxid)) => {
+                    replica.handle(now, Event::SnapshotDone(zxid));
+                }
+                ToReplicaInbox::Log(LogMessage::Failed) => crashed = true,
+                ToReplicaInbox::Stop => stop_at = Some(now.instant + drain_timeout),
+                ToReplicaInbox::Crash => crashed = true,
+            }
+        }
+        if crashed {
+            // What is not durable is not said. Shards close their connections; the server ends.
+            break;
+        }
+        if now.instant >= next_tick {
+            next_tick = now.instant + tick;
+            if stop_at.is_none() {
+                replica.handle(now, Event::Tick);
+            }
+            // A full log is asked again for room.
+            let _ = log.try_send(LogCommand::Tick);
+        }
+        replica.settle();
+        perform(&mut replica, &shards, &log).await;
+        if stop_at.is_some_and(|stop_at| replica.is_drained() || now.instant >= stop_at) {
+            break;
+        }
+    }
+    let _ = log.send(if crashed { LogCommand::Crash } else { LogCommand::Close }).await;
+    for shard in &shards {
+        let _ = shard.send(ToShardInbox::Replica(ToShard::Stop)).await;
+    }
+}
+
+/// Performs all that the replica asks for. A send waits while the other side's inbox is full: that is the back-pressure, and
+/// it cannot lock up, because neither shards nor the log ever stop to take from their inboxes while they wait for ours.
+async fn perform(replica: &mut Replica, shards: &[Sender<ToShardInbox>], log: &Sender<LogCommand>) {
+    while let Some(action) = replica.poll_action() {
+        // Whoever is gone ends the server himself; there is nobody to tell.
+        match action {
+            Action::Append(batch) => {
+                let _ = log.send(LogCommand::Append(batch)).await;
+            }
+            Action::Snapshot { version, sessions } => {
+                let _ = log.send(LogCommand::Snapshot { version, sessions }).await;
+            }
+            Action::ToShard(shard, message) => {
+                let _ = shards[shard].send(ToShardInbox::Replica(message)).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! A client's connection as its shard keeps it: where it stands, what it still has to be told, and in what order.
+//!
+//! **Order.** A session's requests are answered in the order in which they came. A read with nothing before it is answered at
+//! once; behind a write that waits for the disk it waits in [`Connection::queue`], and runs when that write's answer is out,
+//! against the version that holds the write.
+//!
+//! **Bounds.** A connection that has [`QUEUE_MAX`] requests waiting, or [`OUT_PAUSE_BYTES`] of answers that its client does not
+//! take, is not read from until that changes; at [`OUT_MAX_BYTES`], which only watch events can bring about, it is closed.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Waker;
+
+use crate::ids::{SessionId, Zxid};
+use crate::replica::message::ConnectionId;
+use crate::rt::socket::Stream;
+use crate::time::{Instant, WallTime};
+use crate::wire::acl::Id;
+use crate::wire::header::Xid;
+use crate::wire::op::OpCode;
+
+/// Requests that may wait on one connection; beyond it the connection is not read from.
+pub(super) const QUEUE_MAX: usize = 4096;
+
+/// Bytes of answers waiting for the client at which its connection is not read from.
+pub(super) const OUT_PAUSE_BYTES: usize = 1 << 20;
+
+/// Bytes of answers and events waiting for the client at which its connection is closed. Above the largest answer, so that one
+/// answer alone never closes it.
+pub(super) const OUT_MAX_BYTES: usize = 256 << 20;
+
+/// Where a connection stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Stage {
+    /// Nothing has come yet: a handshake or a four-letter word.
+    New,
+    /// A four-letter word waits for its answer; nothing more is read.
+    Word,
+    /// The handshake is on its way; nothing more is read until it is answered.
+    Connecting,
+    /// A session.
+    Open,
+    /// What is in `out` is still sent, then the connection is closed; nothing more is read.
+    Ending,
+}
+
+/// A request that is not answered yet.
+#[derive(Debug)]
+pub(super) enum Queued {
+    /// A write, or a sync, on its way through the replica.
+    Write {
+        /// The client's number for it.
+        xid: Xid,
+        /// When it came.
+        received: Instant,
+    },
+    /// A request that waits for the writes before it.
+    Read {
+        /// The client's number for it.
+        xid: Xid,
+        /// What it asks for.
+        op: OpCode,
+        /// Its body.
+        body: Box<[u8]>,
+        /// When it came.
+        received: Instant,
+    },
+}
+
+/// Counters for `cons`, since the connection began or `crst`.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct ConnectionStats {
+    pub(super) received: u64,
+    pub(super) sent: u64,
+    pub(super) latency_min_ms: u64,
+    pub(super) latency_max_ms: u64,
+    pub(super) latency_sum_ms: u64,
+    pub(super) latency_last_ms: u64,
+    pub(super) answered: u64,
+    pub(super) last_op: Option<OpCode>,
+    pub(super) last_xid: i32,
+    pub(super) last_zxid: Zxid,
+    pub(super) last_answer: Option<Instant>,
+}
+
+impl ConnectionStats {
+    /// Counts an answer.
+    pub(super) fn answered(&mut self, op: Option<OpCode>, xid: Xid, zxid: Zxid, latency_ms: u64, now: Instant) {
+        self.latency_min_ms = if self.answered == 0 { latency_ms } else { self.latency_min_ms.min(latency_ms) };
+        self.latency_max_ms = self.latency_max_ms.max(latency_ms);
+        self.latency_sum_ms += latency_ms;
+        self.latency_last_ms = latency_ms;
+        self.answered += 1;
+        self.last_op = op;
+        self.last_xid = xid.0;
+        self.last_zxid = zxid;
+        self.last_answer = Some(now);
+    }
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) id: ConnectionId,
+    pub(super) stream: Rc<Stream>,
+    pub(super) peer: SocketAddr,
+    pub(super) stage: Stage,
+    pub(super) session: SessionId,
+    pub(super) timeout_ms: i32,
+    /// Whether the client sent the read-only byte, and so gets one back.
+    pub(super) has_read_only: bool,
+    pub(super) identities: Arc<[Id<'static>]>,
+    /// Requests that are not answered yet, in order; the first is always a write.
+    pub(super) queue: VecDeque<Queued>,
+    /// Frames to send.
+    pub(super) out: Vec<u8>,
+    /// A writer task waits until the client takes more; it will send what is in `out`.
+    pub(super) is_writing: bool,
+    /// The reader task, if it waits for the queue or `out` to become shorter, or for the handshake.
+    pub(super) reader: Option<Waker>,
+    /// Listed to be flushed at the end of this turn.
+    pub(super) is_dirty: bool,
+    /// When the client was last heard, and when the replica was last told so.
+    pub(super) heard: Instant,
+    pub(super) heard_told: Instant,
+    pub(super) since: WallTime,
+    pub(super) stats: ConnectionStats,
+}
+
+impl Connection {
+    pub(super) fn new(
+        id: ConnectionId,
+        stream: Rc<Stream>,
+        identities: Arc<[Id<'static>]>,
+        now: Instant,
+        since: WallTime,
+    ) -> Self {
+        Self {
+            id,
+            peer: stream.peer(),
+            stream,
+            stage: Stage::New,
+            session: SessionId::NONE,
+            timeout_ms: 0,
+            has_read_only: false,
+            identities,
+            queue: VecDeque::new(),
+            out: Vec::new(),
+            is_writing: false,
+            reader: None,
+            is_dirty: false,
+            heard: now,
+            heard_told: now,
+            since,
+            stats: ConnectionStats::default(),
+        }
+    }
+
+    /// Whether its reader has to wait.
+    pub(super) fn is_paused(&self) -> bool {
+        match self.stage {
+            Stage::New => false,
+            Stage::Open => {
+                self.is_writing || self.queue.len() >= QUEUE_MAX || self.out.len() >= OUT_PAUSE_BYTES
+            }
+            Stage::Word | Stage::Connecting | Stage::Ending => true,
+        }
+    }
+
+    /// Wakes the reader if it waits and need not any more.
+    pub(super) fn resume(&mut self) {
+        if !self.is_paused() {
+            self.wake_reader();
+        }
+    }
+
+    /// Closes without another word.
+    pub(super) fn give_up(&mut self) {
+        self.stage = Stage::Ending;
+        self.out = Vec::new();
+        self.stream.shutdown();
+        self.wake_reader();
+    }
+
+    /// Wakes the reader if it waits.
+    pub(super) fn wake_reader(&mut self) {
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! The first bytes of a connection: a handshake, a four-letter word, or neither.
+
+use crate::ids::SessionId;
+use crate::replica::message::{Connect, ConnectionId, ShardItem};
+use crate::wire::connect::{ConnectRequest, ConnectResponse, PASSWORD_LEN, Password};
+use crate::wire::jute::{Reader, put_frame};
+
+use super::State;
+use super::connection::Stage;
+use super::serve::Flow;
+
+impl State {
+    /// The handshake's frame.
+    pub(super) fn handshake(&mut self, slot: u32, frame: &[u8]) -> Flow {
+        let connection = self.connections.get_mut(slot).expect("a connection that is read from is there");
+        let Ok(request) = ConnectRequest::decode(&mut Reader::new(frame)) else {
+            tracing::debug!(peer = %connection.peer, "not a handshake: closed");
+            return Flow::Close;
+        };
+        connection.stage = Stage::Connecting;
+        connection.has_read_only = request.read_only.is_some();
+        connection.stats.received += 1;
+        self.stats.packets_received += 1;
+        self.outgoing.items.push(ShardItem::Connect(Connect {
+            connection: connection.id,
+            session: request.session,
+            password: request.password.try_into().ok(),
+            timeout_ms: request.timeout_ms,
+            last_zxid_seen: request.last_zxid_seen,
+        }));
+        Flow::Pause
+    }
+
+    /// The replica has opened the session of this connection.
+    pub(super) fn opened(&mut self, id: ConnectionId, session: SessionId, timeout_ms: i32, password: Password) {
+        let Some(connection) = self.connection(id) else {
+            return;
+        };
+        tracing::debug!(peer = %connection.peer, %session, timeout_ms, "session open");
+        connection.stage = Stage::Open;
+        connection.session = session;
+        connection.timeout_ms = timeout_ms;
+        self.answer_handshake(id, session, timeout_ms, password);
+        if let Some(connection) = self.connection(id) {
+            connection.resume();
+        }
+    }
+
+    /// The replica knows no such session, or the password is wrong: said with a timeout of zero, then closed.
+    pub(super) fn refused(&mut self, id: ConnectionId) {
+        self.answer_handshake(id, SessionId::NONE, 0, [0; PASSWORD_LEN]);
+        if let Some(connection) = self.connection(id) {
+            tracing::debug!(peer = %connection.peer, "session refused");
+            connection.stage = Stage::Ending;
+        }
+    }
+
+    fn answer_handshake(&mut self, id: ConnectionId, session: SessionId, timeout_ms: i32, password: Password) {
+        let Some(connection) = self.connections.get_mut(id.slot).filter(|connection| connection.id == id) else {
+            return;
+        };
+        let response = ConnectResponse {
+            protocol_version: 0,
+            timeout_ms,
+            session,
+            password,
+            read_only: connection.has_read_only.then_some(false),
+        };
+        put_frame(&mut connection.out, |out| response.encode(out));
+        connection.stats.sent += 1;
+        self.stats.packets_sent += 1;
+        Self::mark_dirty(connection, &mut self.dirty);
+    }
+}

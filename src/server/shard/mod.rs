@@ -1,0 +1,342 @@
+//! A shard: one executor that serves its share of the clients, from its own version of the tree and its own table of watches.
+//!
+//! Three kinds of task share the [`Shard`]: a reader for each connection ([`serve`]), the inbox that takes what the replica
+//! publishes ([`publish`]), and a ticker. Each does its work between two awaits, with the state borrowed for just as long, so
+//! "read and leave a watch", or "fire the events, then answer", are atomic without a lock.
+//!
+//! What a turn produces goes out in batches: the writes of all connections that were read in a turn travel to the replica as one
+//! message, and each connection's answers leave with one system call.
+
+mod connection;
+mod handshake;
+mod publish;
+mod request;
+mod serve;
+pub(super) mod slots;
+mod words;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::Waker;
+use std::time::Duration;
+
+use crate::ids::SessionId;
+use crate::replica::message::{ConnectionId, ShardBatch, ShardItem, ToShard};
+use crate::rt::clock;
+use crate::rt::executor::{sleep, spawn_local};
+use crate::rt::inbox::{Receiver, Sender};
+use crate::rt::listener::Accepted;
+use crate::time::Instant;
+use crate::tree::Version;
+use crate::watch::{WatchTable, Watcher};
+
+use super::acceptor::PerAddress;
+use super::options::ShardOptions;
+use super::stats::ShardStats;
+use connection::{Connection, Stage};
+use slots::Slots;
+
+/// Messages that a shard takes from its inbox in one go.
+const INBOX_TAKE_MAX: usize = 256;
+
+/// Bytes of writes collected for the replica at which connections are not read from until the replica has taken them.
+const OUTGOING_PAUSE_BYTES: usize = 16 << 20;
+
+/// What reaches a shard's inbox.
+#[derive(Debug)]
+pub(super) enum ToShardInbox {
+    /// From the replica.
+    Replica(ToShard),
+    /// A connection for this shard.
+    Accepted(Accepted),
+}
+
+/// What reaches the replica's inbox.
+#[derive(Debug)]
+pub(super) enum ToReplicaInbox {
+    /// From a shard.
+    Shard(ShardBatch),
+    /// From the log thread.
+    Log(super::log_thread::LogMessage),
+    /// Finish what was accepted, then end.
+    Stop,
+    /// End as if the power had failed: nothing more is made durable or said.
+    Crash,
+}
+
+/// Counts that all shards and the acceptor share. Relaxed: they bound, they do not order.
+#[derive(Debug, Default)]
+pub(super) struct SharedCounts {
+    /// Open connections by shard.
+    pub(super) by_shard: Vec<AtomicU64>,
+    /// Open connections by client address.
+    pub(super) per_address: PerAddress,
+    /// Connections that were turned away.
+    pub(super) rejected: AtomicU64,
+    /// Whether the server is about to end: nobody new is let in.
+    pub(super) is_stopping: AtomicBool,
+}
+
+impl SharedCounts {
+    pub(super) fn new(shards: usize) -> Self {
+        Self { by_shard: (0..shards).map(|_| AtomicU64::new(0)).collect(), ..Self::default() }
+    }
+
+    /// Connections over all shards.
+    pub(super) fn connections(&self) -> u64 {
+        self.by_shard.iter().map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+
+    /// The shard with the fewest connections.
+    pub(super) fn least_loaded(&self) -> usize {
+        let counts = self.by_shard.iter().map(|count| count.load(Ordering::Relaxed));
+        counts.enumerate().min_by_key(|(_, count)| *count).map_or(0, |(shard, _)| shard)
+    }
+
+    /// A connection goes to a shard.
+    pub(super) fn entered(&self, shard: usize) {
+        self.by_shard[shard].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A connection of a shard's is over.
+    fn left(&self, shard: u8, address: IpAddr) {
+        self.by_shard[usize::from(shard)].fetch_sub(1, Ordering::Relaxed);
+        self.per_address.leave(address);
+    }
+}
+
+/// See the module's page.
+pub(super) struct Shard {
+    number: u8,
+    options: Arc<ShardOptions>,
+    shared: Arc<SharedCounts>,
+    state: RefCell<State>,
+    to_replica: Sender<ToReplicaInbox>,
+}
+
+/// What changes.
+struct State {
+    version: Version,
+    watches: WatchTable,
+    connections: Slots<Connection>,
+    /// What the replica has not been told yet.
+    outgoing: ShardBatch,
+    /// Whether the task that sends `outgoing` is about to run, or waits for room.
+    is_sending: bool,
+    /// Readers that wait until `outgoing` is sent.
+    waiting_for_send: Vec<Waker>,
+    /// Connections with something in `out`, to be flushed at the end of the turn.
+    dirty: Vec<u32>,
+    stats: ShardStats,
+    /// Four-letter words that wait for the other shards and the replica, by ticket.
+    asked: BTreeMap<u32, (ConnectionId, crate::admin::Word)>,
+    next_ticket: u32,
+    is_stopping: bool,
+}
+
+/// Runs a shard until the server stops.
+pub(super) async fn run(
+    number: u8,
+    options: Arc<ShardOptions>,
+    shared: Arc<SharedCounts>,
+    version: Version,
+    mut inbox: Receiver<ToShardInbox>,
+    to_replica: Sender<ToReplicaInbox>,
+) {
+    let shard = Rc::new(Shard {
+        number,
+        shared,
+        state: RefCell::new(State {
+            version,
+            watches: WatchTable::new(options.hash_seed),
+            connections: Slots::default(),
+            outgoing: ShardBatch::default(),
+            is_sending: false,
+            waiting_for_send: Vec::new(),
+            dirty: Vec::new(),
+            stats: ShardStats::default(),
+            asked: BTreeMap::new(),
+            next_ticket: 0,
+            is_stopping: false,
+        }),
+        options,
+        to_replica,
+    });
+    let ticking = shard.clone();
+    spawn_local(async move { ticking.tick().await });
+    let mut messages = Vec::with_capacity(INBOX_TAKE_MAX);
+    while inbox.recv_many(&mut messages, INBOX_TAKE_MAX).await.is_ok() {
+        for message in messages.drain(..) {
+            match message {
+                ToShardInbox::Accepted(accepted) => shard.clone().adopt(accepted),
+                ToShardInbox::Replica(message) => shard.hear(message),
+            }
+        }
+        shard.clone().end_turn();
+        if shard.state.borrow().is_stopping {
+            break;
+        }
+    }
+    shard.drain().await;
+}
+
+impl Shard {
+    /// What the replica says.
+    fn hear(&self, message: ToShard) {
+        let state = &mut *self.state.borrow_mut();
+        match message {
+            ToShard::Published(published) => state.publish(&self.options, self.number, &published),
+            ToShard::Displaced(connection) => state.close_at_once(connection),
+            ToShard::Tell(ask) => {
+                let part = state.part(ask.question);
+                state.outgoing.items.push(ShardItem::Told(ask, part));
+            }
+            ToShard::Answer(ask, gathered) => state.answer_word(&self.options, ask, &gathered),
+            ToShard::Stop => state.is_stopping = true,
+        }
+    }
+
+    /// What a turn has brought goes out.
+    fn end_turn(self: Rc<Self>) {
+        let (dirty, send) = {
+            let state = &mut *self.state.borrow_mut();
+            let send = !state.outgoing.is_empty() && !state.is_sending;
+            state.is_sending |= send;
+            (std::mem::take(&mut state.dirty), send)
+        };
+        for slot in &dirty {
+            self.clone().flush(*slot);
+        }
+        // The vector goes back, to be used again.
+        let mut dirty = dirty;
+        dirty.clear();
+        let state = &mut *self.state.borrow_mut();
+        if state.dirty.is_empty() {
+            state.dirty = dirty;
+        }
+        if send {
+            // The sender runs behind all readers that are ready now, so that it takes what they bring, too.
+            let shard = self.clone();
+            spawn_local(async move { shard.send_outgoing().await });
+        }
+    }
+
+    /// Sends what was collected for the replica, waiting for room in its inbox if need be.
+    async fn send_outgoing(&self) {
+        loop {
+            let batch = {
+                let state = &mut *self.state.borrow_mut();
+                if state.outgoing.is_empty() {
+                    state.is_sending = false;
+                    state.waiting_for_send.drain(..).for_each(Waker::wake);
+                    return;
+                }
+                std::mem::take(&mut state.outgoing)
+            };
+            if self.to_replica.send(ToReplicaInbox::Shard(batch)).await.is_err() {
+                // The replica is gone, so the server is about to end; `Stop` is on its way.
+                self.state.borrow_mut().is_sending = false;
+                return;
+            }
+        }
+    }
+
+    /// Looks after what happens without anybody asking: sessions' signs of life, and connections that never became sessions.
+    async fn tick(self: Rc<Self>) {
+        let period = Duration::from_millis((self.options.tick_ms / 4).clamp(20, 500));
+        loop {
+            sleep(period).await;
+            if self.state.borrow().is_stopping {
+                return;
+            }
+            self.state.borrow_mut().tell_heard();
+            self.state.borrow_mut().close_sessionless(clock::now(), self.options.sessionless_timeout);
+            self.clone().end_turn();
+        }
+    }
+
+    /// Sends what is still to be sent, bounded in time, and closes all connections.
+    async fn drain(self: Rc<Self>) {
+        let deadline = clock::now() + self.options.drain_timeout;
+        loop {
+            let unsent = self.state.borrow().connections.iter().any(|(_, connection)| !connection.out.is_empty());
+            if !unsent || clock::now() >= deadline {
+                break;
+            }
+            sleep(Duration::from_millis(2)).await;
+        }
+        let state = &mut *self.state.borrow_mut();
+        for (_, connection) in state.connections.iter_mut() {
+            connection.give_up();
+        }
+    }
+
+    /// Takes a new connection over.
+    fn adopt(self: Rc<Self>, accepted: Accepted) {
+        if self.state.borrow().is_stopping {
+            return;
+        }
+        let number = self.number;
+        let stream = Rc::new(crate::rt::socket::Stream::adopt(accepted));
+        let identities = crate::pipeline::auth::identities_of_peer(stream.peer().ip());
+        let (now, since) = (clock::now(), clock::wall());
+        let slot = self.state.borrow_mut().connections.insert(|slot, generation| {
+            let id = ConnectionId { shard: number, slot, generation };
+            Connection::new(id, stream.clone(), identities, now, since)
+        });
+        spawn_local(async move { self.serve(slot, stream).await });
+    }
+}
+
+impl State {
+    /// The connection, if it is still the one that is meant.
+    fn connection(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+        self.connections.get_mut(id.slot).filter(|connection| connection.id == id)
+    }
+
+    /// Lists the connection for the flush at the end of the turn.
+    fn mark_dirty(connection: &mut Connection, dirty: &mut Vec<u32>) {
+        if !connection.is_dirty {
+            connection.is_dirty = true;
+            dirty.push(connection.id.slot);
+        }
+    }
+
+    /// Closes without another word.
+    fn close_at_once(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connection(id) {
+            connection.give_up();
+        }
+    }
+
+    /// Tells the replica of which sessions a sign of life has come since the last time.
+    fn tell_heard(&mut self) {
+        let items = &mut self.outgoing.items;
+        for (_, connection) in self.connections.iter_mut() {
+            if connection.stage == Stage::Open && connection.heard > connection.heard_told {
+                connection.heard_told = connection.heard;
+                items.push(ShardItem::Heard { session: connection.session, at: connection.heard });
+            }
+        }
+    }
+
+    /// Closes connections that have had time enough to become a session and did not.
+    fn close_sessionless(&mut self, now: Instant, timeout: Duration) {
+        for (_, connection) in self.connections.iter_mut() {
+            let is_late = now.since(connection.heard) > timeout;
+            if is_late && connection.session == SessionId::NONE && connection.stage != Stage::Connecting {
+                tracing::debug!(peer = %connection.peer, "no session came of this connection: closed");
+                connection.give_up();
+            }
+        }
+    }
+
+    /// The watcher that stands for a connection.
+    fn watcher(slot: u32) -> Watcher {
+        Watcher(slot)
+    }
+}

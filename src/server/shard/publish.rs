@@ -1,0 +1,113 @@
+//! A durable batch arrives: the version moves on, events go out, waiting writes are answered, and the reads behind them run.
+//!
+//! Segment by segment, and within one: every change fires its watches before the answers that come after it, and reads that had
+//! to wait run last, when all events of what they will see are in their clients' buffers.
+
+use crate::replica::batch::{Published, Reply, ReplyKind, Segment};
+use crate::rt::clock;
+use crate::server::options::ShardOptions;
+use crate::time::Instant;
+use crate::wire::header::RequestHeader;
+use crate::wire::watch_event::put_event_frame;
+use crate::tree::Change;
+
+use super::State;
+use super::connection::{Queued, Stage};
+
+impl State {
+    /// Takes a batch.
+    pub(super) fn publish(&mut self, options: &ShardOptions, shard: u8, published: &Published) {
+        let now = clock::now();
+        for segment in &published.segments {
+            self.take_segment(options, shard, segment, now);
+        }
+    }
+
+    fn take_segment(&mut self, options: &ShardOptions, shard: u8, segment: &Segment, now: Instant) {
+        self.version = segment.version.clone();
+        let mut unblocked = Vec::new();
+        let mut fired = 0;
+        for reply in &segment.replies[usize::from(shard)] {
+            self.fire(options, &segment.changes[fired..reply.changes_before]);
+            fired = reply.changes_before;
+            self.deliver(reply, &segment.frames, now, &mut unblocked);
+        }
+        self.fire(options, &segment.changes[fired..]);
+        for slot in unblocked {
+            self.run_unblocked(options, slot, now);
+        }
+    }
+
+    /// Tells those who watch.
+    fn fire(&mut self, options: &ShardOptions, changes: &[Change]) {
+        if self.watches.is_empty() {
+            return;
+        }
+        for change in changes {
+            let Self { watches, connections, dirty, stats, .. } = self;
+            watches.fire(change.event, &change.path, change.tables, |watcher| {
+                let Some(connection) = connections.get_mut(watcher.0) else {
+                    return;
+                };
+                if !crate::pipeline::acl::may_watch(&change.acl, &connection.identities, &options.access) {
+                    return;
+                }
+                put_event_frame(&mut connection.out, change.event, &change.path, change.zxid);
+                connection.stats.sent += 1;
+                stats.packets_sent += 1;
+                stats.events_sent += 1;
+                Self::mark_dirty(connection, dirty);
+            });
+        }
+    }
+
+    /// Hands an answer to its connection.
+    fn deliver(&mut self, reply: &Reply, frames: &[u8], now: Instant, unblocked: &mut Vec<u32>) {
+        let id = reply.connection;
+        match &reply.kind {
+            ReplyKind::Opened { session, timeout_ms, password } => self.opened(id, *session, *timeout_ms, *password),
+            ReplyKind::Refused => self.refused(id),
+            ReplyKind::Close => self.close_at_once(id),
+            ReplyKind::Answer(frame) | ReplyKind::Last(frame) => {
+                let Some(connection) = self.connections.get_mut(id.slot).filter(|connection| connection.id == id)
+                else {
+                    return;
+                };
+                let Some(Queued::Write { xid, received }) = connection.queue.pop_front() else {
+                    panic!("an answer came to a connection whose first request is not a write");
+                };
+                connection.out.extend_from_slice(&frames[frame.clone()]);
+                let latency = now.since(received);
+                let zxid = self.version.zxid();
+                connection.stats.answered(None, xid, zxid, latency.as_millis() as u64, now);
+                self.stats.write_latency(latency);
+                if matches!(reply.kind, ReplyKind::Last(_)) {
+                    connection.stage = Stage::Ending;
+                    connection.wake_reader();
+                } else if matches!(connection.queue.front(), Some(Queued::Read { .. })) {
+                    unblocked.push(id.slot);
+                } else {
+                    connection.resume();
+                }
+                self.count_sent(id.slot);
+            }
+        }
+    }
+
+    /// Answers the reads that waited for a write, up to the next write.
+    fn run_unblocked(&mut self, options: &ShardOptions, slot: u32, now: Instant) {
+        loop {
+            let Some(connection) = self.connections.get_mut(slot) else {
+                return;
+            };
+            if !matches!(connection.queue.front(), Some(Queued::Read { .. })) {
+                connection.resume();
+                return;
+            }
+            let Some(Queued::Read { xid, op, body, received }) = connection.queue.pop_front() else {
+                unreachable!("the front was a read just now");
+            };
+            self.answer_read(options, slot, RequestHeader { xid, op }, &body, received, now);
+        }
+    }
+}

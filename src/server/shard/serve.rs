@@ -1,0 +1,206 @@
+//! The tasks of a connection: one reads for as long as it lives, another writes when the client is slow to take its answers.
+
+use std::future::poll_fn;
+use std::io::ErrorKind;
+use std::rc::Rc;
+use std::task::Poll;
+
+use crate::rt::clock;
+use crate::rt::executor::{spawn_local, timeout};
+use crate::rt::socket::Stream;
+
+use super::connection::{OUT_MAX_BYTES, Stage};
+use super::{OUTGOING_PAUSE_BYTES, Shard, State};
+
+/// What has to become of a connection after what has come from it was looked through.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Flow {
+    /// Read on.
+    Read,
+    /// There is more in the buffer, but it has to wait: for an answer, for the client to take its answers.
+    Pause,
+    /// Close.
+    Close,
+}
+
+impl Shard {
+    /// Reads from a connection, and has what it brings handled, until it ends.
+    pub(super) async fn serve(self: Rc<Self>, slot: u32, stream: Rc<Stream>) {
+        let mut bytes = Vec::new();
+        loop {
+            let flow = self.take(slot, &mut bytes);
+            self.clone().end_turn();
+            match flow {
+                Flow::Close => break,
+                Flow::Pause => {
+                    self.resumed(slot).await;
+                    continue;
+                }
+                Flow::Read => {}
+            }
+            if bytes.is_empty() {
+                // An idle connection owns no buffer.
+                bytes = Vec::new();
+            }
+            match stream.read(&mut bytes).await {
+                Ok(0) => break,
+                Ok(len) => {
+                    let state = &mut *self.state.borrow_mut();
+                    state.stats.bytes_received += len as u64;
+                    if let Some(connection) = state.connections.get_mut(slot) {
+                        connection.heard = clock::now();
+                    }
+                }
+                Err(error) => {
+                    tracing::debug!(peer = %stream.peer(), %error, "connection lost");
+                    break;
+                }
+            }
+            if self.state.borrow().outgoing.bodies.len() > OUTGOING_PAUSE_BYTES {
+                self.sent().await;
+            }
+        }
+        self.end(slot, &stream).await;
+    }
+
+    /// Waits until the connection need not pause any more.
+    async fn resumed(&self, slot: u32) {
+        poll_fn(|cx| {
+            let state = &mut *self.state.borrow_mut();
+            match state.connections.get_mut(slot) {
+                Some(connection) if connection.is_paused() && connection.stage != Stage::Ending => {
+                    connection.reader = Some(cx.waker().clone());
+                    Poll::Pending
+                }
+                _ => Poll::Ready(()),
+            }
+        })
+        .await;
+    }
+
+    /// Waits until the replica has taken what was collected for it.
+    async fn sent(&self) {
+        let mut is_first = true;
+        poll_fn(|cx| {
+            let state = &mut *self.state.borrow_mut();
+            if std::mem::take(&mut is_first) && state.is_sending {
+                state.waiting_for_send.push(cx.waker().clone());
+                Poll::Pending
+            } else {
+                Poll::Ready(())
+            }
+        })
+        .await;
+    }
+
+    /// The connection is over: what it left behind goes, once its last answer is sent.
+    async fn end(self: Rc<Self>, slot: u32, stream: &Stream) {
+        let _ = timeout(self.options.drain_timeout, self.last_words_sent(slot)).await;
+        stream.shutdown();
+        let state = &mut *self.state.borrow_mut();
+        state.watches.drop_watcher(State::watcher(slot));
+        state.connections.remove(slot);
+        self.shared.left(self.number, stream.peer().ip());
+    }
+
+    /// Waits until a connection that ends has sent its last answer.
+    async fn last_words_sent(&self, slot: u32) {
+        poll_fn(|cx| {
+            let state = &mut *self.state.borrow_mut();
+            match state.connections.get_mut(slot) {
+                Some(connection)
+                    if connection.stage == Stage::Ending && (connection.is_writing || !connection.out.is_empty()) =>
+                {
+                    connection.reader = Some(cx.waker().clone());
+                    Poll::Pending
+                }
+                _ => Poll::Ready(()),
+            }
+        })
+        .await;
+    }
+
+    /// Sends what a connection has to be told, with one system call if the kernel takes it all.
+    pub(super) fn flush(self: Rc<Self>, slot: u32) {
+        let state = &mut *self.state.borrow_mut();
+        let Some(connection) = state.connections.get_mut(slot) else {
+            return;
+        };
+        connection.is_dirty = false;
+        if connection.out.len() > OUT_MAX_BYTES {
+            tracing::warn!(peer = %connection.peer, "the client does not take what it is told: closed");
+            connection.give_up();
+            return;
+        }
+        if connection.is_writing || connection.out.is_empty() {
+            return;
+        }
+        match connection.stream.try_write(&connection.out) {
+            Ok(len) if len == connection.out.len() => {
+                state.stats.bytes_sent += len as u64;
+                connection.out.clear();
+                if connection.out.capacity() > OUT_KEEP_BYTES {
+                    connection.out = Vec::new();
+                }
+                if connection.stage == Stage::Ending {
+                    connection.wake_reader();
+                } else {
+                    connection.resume();
+                }
+                return;
+            }
+            Ok(len) => {
+                state.stats.bytes_sent += len as u64;
+                connection.out.drain(..len);
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => {
+                tracing::debug!(peer = %connection.peer, %error, "connection lost");
+                connection.give_up();
+                return;
+            }
+        }
+        connection.is_writing = true;
+        let stream = connection.stream.clone();
+        let shard = self.clone();
+        spawn_local(async move { shard.write_on(slot, stream).await });
+    }
+
+    /// Sends the rest as the client takes it.
+    async fn write_on(self: Rc<Self>, slot: u32, stream: Rc<Stream>) {
+        loop {
+            let bytes = {
+                let state = &mut *self.state.borrow_mut();
+                let Some(connection) = state.connections.get_mut(slot).filter(|own| Rc::ptr_eq(&own.stream, &stream))
+                else {
+                    return;
+                };
+                if connection.out.is_empty() {
+                    connection.is_writing = false;
+                    if connection.stage == Stage::Ending {
+                        connection.wake_reader();
+                    } else {
+                        connection.resume();
+                    }
+                    return;
+                }
+                std::mem::take(&mut connection.out)
+            };
+            if let Err(error) = stream.write_all(&bytes).await {
+                tracing::debug!(peer = %stream.peer(), %error, "connection lost");
+                let state = &mut *self.state.borrow_mut();
+                if let Some(connection) =
+                    state.connections.get_mut(slot).filter(|own| Rc::ptr_eq(&own.stream, &stream))
+                {
+                    connection.is_writing = false;
+                    connection.give_up();
+                }
+                return;
+            }
+            self.state.borrow_mut().stats.bytes_sent += bytes.len() as u64;
+        }
+    }
+}
+
+/// Capacity of an answer buffer that an idle connection may keep.
+const OUT_KEEP_BYTES: usize = 4096;
