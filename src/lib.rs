@@ -13,6 +13,8 @@
 //! | 1 | [`wire`] | every byte that crosses a boundary |
 //! | 0 | [`ids`], [`time`] | zxid, session and server ids; instants as plain numbers |
 
+pub mod admin;
+pub mod config;
 pub mod ids;
 pub mod rt;
 pub mod storage;

@@ -1,0 +1,3 @@
+//! Answers to the operator: a server's status goes in, text comes out.
+
+pub mod word;

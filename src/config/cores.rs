@@ -1,0 +1,167 @@
+//! Which thread runs on which core.
+//!
+//! With four cores or fewer the replica and the log share one, because a core of their own would take too much from the
+//! shards and a lone write is fastest when they are side by side; with more each has its own. Every other core is a shard.
+//! The first cores go to replica and log: they are the ones that a small machine has, so the layout of a large one is the
+//! small one's, grown.
+
+use super::error::{ConfigError, ErrorKind};
+
+/// Most shards of a server. Queues between cores are one a pair, so their number grows with it.
+pub const SHARDS_MAX: usize = 256;
+
+/// With this many cores or fewer, replica and log share one, and nothing spins.
+const SHARED_CORES_MAX: usize = 4;
+
+/// Microseconds that a replica or log with a core of its own looks for work before it sleeps, if nothing else is said. A
+/// wake-up across cores costs 5 to 40 us, and to wait as long as the sleep would cost is never worse than twice the best.
+pub const SPIN_US_DEFAULT: u32 = 50;
+
+/// Longest spin that may be set, in microseconds: beyond it a core is busy while the server is idle.
+pub const SPIN_US_MAX: u32 = 10_000;
+
+/// Where the threads run. Numbers are the kernel's, as in `taskset`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cores {
+    /// One shard for each entry; a core may be named more than once.
+    pub shards: Vec<usize>,
+    /// The replica.
+    pub replica: usize,
+    /// The log.
+    pub log: usize,
+    /// How long replica and log look for work before they sleep, in microseconds; 0 is not at all.
+    pub spin_us: u32,
+}
+
+/// What the `zoo.*` keys say, `None` where they are silent.
+#[derive(Clone, Debug, Default)]
+pub(super) struct CoreSettings {
+    pub(super) shards: Option<usize>,
+    pub(super) shard_cores: Option<Vec<usize>>,
+    pub(super) replica: Option<usize>,
+    pub(super) log: Option<usize>,
+    pub(super) spin_us: Option<u32>,
+}
+
+impl Cores {
+    /// Lays the threads out over `available`, the cores that this process may run on, in ascending order.
+    ///
+    /// # Panics
+    /// If `available` is empty: a process runs on something.
+    pub(super) fn lay_out(available: &[usize], settings: &CoreSettings) -> Result<Self, ConfigError> {
+        assert!(!available.is_empty(), "no core to run on");
+        let check = |key: &str, core: usize| {
+            if available.contains(&core) {
+                return Ok(core);
+            }
+            Err(ConfigError::new(
+                ErrorKind::Value,
+                format!("this process may not run on core {core}"),
+                format!("name one of {}", list(available)),
+            )
+            .key(key))
+        };
+        let shared = available.len() <= SHARED_CORES_MAX;
+        let replica = match settings.replica {
+            Some(core) => check("zoo.replica.core", core)?,
+            None => available[0],
+        };
+        let log = match settings.log {
+            Some(core) => check("zoo.log.core", core)?,
+            None if shared || settings.replica.is_some_and(|core| core != available[0]) => replica,
+            None => available[1],
+        };
+        let free: Vec<_> = available.iter().copied().filter(|&core| core != replica && core != log).collect();
+        let mut pool = if free.is_empty() { available.to_vec() } else { free };
+        if let Some(cores) = &settings.shard_cores {
+            for &core in cores {
+                check("zoo.shard.cores", core)?;
+            }
+            pool.clone_from(cores);
+        }
+        let count = settings.shards.unwrap_or(pool.len()).min(SHARDS_MAX);
+        let shards: Vec<_> = pool.iter().copied().cycle().take(count).collect();
+        let spin_us = settings.spin_us.unwrap_or(if shared { 0 } else { SPIN_US_DEFAULT });
+        Ok(Self { shards, replica, log, spin_us })
+    }
+}
+
+/// A list of cores as the kernel writes it: `0-3,8`.
+pub(super) fn parse_list(text: &str) -> Option<Vec<usize>> {
+    const CORE_MAX: usize = 4095;
+    let mut cores = Vec::new();
+    for part in text.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last): (usize, usize) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+        if first > last || last > CORE_MAX {
+            return None;
+        }
+        cores.extend(first..=last);
+    }
+    Some(cores)
+}
+
+/// The inverse of [`parse_list`], for messages.
+fn list(cores: &[usize]) -> String {
+    let mut text = String::new();
+    let mut rest = cores;
+    while let Some(&first) = rest.first() {
+        let run = rest.iter().enumerate().take_while(|&(index, &core)| core == first + index).count();
+        if !text.is_empty() {
+            text.push(',');
+        }
+        text += &if run == 1 { first.to_string() } else { format!("{first}-{}", first + run - 1) };
+        rest = &rest[run..];
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lay_out(available: &[usize], settings: CoreSettings) -> Cores {
+        Cores::lay_out(available, &settings).unwrap()
+    }
+
+    #[test]
+    fn defaults_follow_the_number_of_cores() {
+        let cores = |n: usize| lay_out(&(0..n).collect::<Vec<_>>(), CoreSettings::default());
+        assert_eq!(cores(1), Cores { shards: vec![0], replica: 0, log: 0, spin_us: 0 });
+        assert_eq!(cores(2), Cores { shards: vec![1], replica: 0, log: 0, spin_us: 0 });
+        assert_eq!(cores(4), Cores { shards: vec![1, 2, 3], replica: 0, log: 0, spin_us: 0 });
+        assert_eq!(cores(5), Cores { shards: vec![2, 3, 4], replica: 0, log: 1, spin_us: SPIN_US_DEFAULT });
+        assert_eq!(cores(300).shards.len(), SHARDS_MAX);
+    }
+
+    #[test]
+    fn everything_can_be_set() {
+        let settings = CoreSettings {
+            shards: Some(4),
+            shard_cores: Some(vec![5, 6]),
+            replica: Some(7),
+            log: Some(5),
+            spin_us: Some(0),
+        };
+        let cores = lay_out(&[4, 5, 6, 7, 8], settings);
+        assert_eq!(cores, Cores { shards: vec![5, 6, 5, 6], replica: 7, log: 5, spin_us: 0 });
+        let moved = lay_out(&[0, 1, 2, 3, 4, 5], CoreSettings { replica: Some(1), ..Default::default() });
+        assert_eq!((moved.replica, moved.log, moved.shards), (1, 1, vec![0, 2, 3, 4, 5]));
+    }
+
+    #[test]
+    fn a_core_that_is_not_ours_is_refused() {
+        let settings = CoreSettings { log: Some(9), ..Default::default() };
+        let error = Cores::lay_out(&[0, 1, 2, 5], &settings).unwrap_err();
+        assert_eq!(error.to_string(), "zoo.log.core: this process may not run on core 9; name one of 0-2,5");
+    }
+
+    #[test]
+    fn lists_of_cores() {
+        assert_eq!(parse_list("0-3,8"), Some(vec![0, 1, 2, 3, 8]));
+        assert_eq!(parse_list("7"), Some(vec![7]));
+        for wrong in ["", "a", "3-1", "1,,2", "0-99999999"] {
+            assert_eq!(parse_list(wrong), None, "{wrong:?}");
+        }
+    }
+}

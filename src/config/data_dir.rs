@@ -1,0 +1,152 @@
+//! The data folders: where ours lie, which server's they are (`myid`), and whether it is safe to start on them.
+//!
+//! Our files have a format of their own, so they lie in `zoo-1` beside Apache's `version-2`, and either server may come back
+//! to its own. Where Apache has data and we have none, starting would serve an empty tree in place of the operator's: that
+//! is refused.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::error::{ConfigError, ErrorKind, Place};
+
+/// The folder of our files, in `dataDir` and `dataLogDir`.
+pub const FOLDER: &str = "zoo-1";
+
+/// The folder of Apache's.
+const APACHE_FOLDER: &str = "version-2";
+
+/// The folder of our files in `dir`.
+pub fn folder(dir: &Path) -> PathBuf {
+    dir.join(FOLDER)
+}
+
+/// The server's number from `myid`, whose first line it is; `None` if there is no such file (one server needs none).
+pub(super) fn read_my_id(data_dir: &Path) -> Result<Option<i64>, ConfigError> {
+    let path = data_dir.join("myid");
+    let text = match fs::read(&path) {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::IsADirectory) => return Ok(None),
+        Err(error) => {
+            return Err(ConfigError::new(
+                ErrorKind::Unreadable,
+                format!("cannot be read: {error}"),
+                "let the server's user read it",
+            )
+            .at(Some(Place::File(path))));
+        }
+    };
+    let line = text.lines().next().unwrap_or_default().trim();
+    line.parse().map(Some).map_err(|_| {
+        ConfigError::new(
+            ErrorKind::Value,
+            format!("\"{line}\" is not a server's number"),
+            "write the N of this server's server.N line into it, and nothing else",
+        )
+        .at(Some(Place::File(path)))
+    })
+}
+
+/// Makes our folders where they are missing and returns them: snapshots', log's.
+///
+/// Refuses where Apache has data and we have none, and, without `autocreate`, where `dataDir` or `dataLogDir` is missing.
+pub fn prepare(data_dir: &Path, data_log_dir: &Path, autocreate: bool) -> Result<(PathBuf, PathBuf), ConfigError> {
+    let (data, log) = (folder(data_dir), folder(data_log_dir));
+    if !data.exists() && !log.exists() {
+        for dir in [data_dir, data_log_dir] {
+            if let Some(file) = apache_data(&dir.join(APACHE_FOLDER)) {
+                return Err(ConfigError::new(
+                    ErrorKind::ApacheData,
+                    "holds the data of an Apache ZooKeeper server, which this server does not read in place",
+                    format!(
+                        "name another dataDir to begin with an empty tree. To take the data over it has to be imported, which \
+                         is not built yet: {} stays as it is until then",
+                        dir.join(APACHE_FOLDER).display()
+                    ),
+                )
+                .at(Some(Place::File(file))));
+            }
+        }
+    }
+    for dir in [data_dir, data_log_dir] {
+        if !autocreate && !dir.is_dir() {
+            return Err(ConfigError::new(
+                ErrorKind::DataFolder,
+                "is not a folder, and zookeeper.datadir.autocreate=false forbids to make it",
+                "mount or make it, or name another dataDir",
+            )
+            .at(Some(Place::File(dir.to_owned()))));
+        }
+    }
+    for dir in [&data, &log] {
+        fs::create_dir_all(dir).map_err(|error| {
+            ConfigError::new(
+                ErrorKind::DataFolder,
+                format!("cannot be made: {error}"),
+                "let the server's user write there, or name another dataDir",
+            )
+            .at(Some(Place::File(dir.clone())))
+        })?;
+    }
+    Ok((data, log))
+}
+
+/// A snapshot or log of Apache's in `folder`, if there is one.
+fn apache_data(folder: &Path) -> Option<PathBuf> {
+    let entries = fs::read_dir(folder).ok()?;
+    entries.flatten().map(|entry| entry.path()).find(|path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with("snapshot.") || name.starts_with("log.")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_folders_are_made_and_found_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (data, log) = (dir.path().join("a/data"), dir.path().join("log"));
+        assert_eq!(prepare(&data, &data, false).unwrap_err().kind, ErrorKind::DataFolder);
+        let folders = prepare(&data, &log, true).unwrap();
+        assert_eq!(folders, (data.join("zoo-1"), log.join("zoo-1")));
+        assert!(folders.0.is_dir() && folders.1.is_dir());
+        assert_eq!(prepare(&data, &log, false).unwrap(), folders);
+    }
+
+    #[test]
+    fn apaches_data_is_not_passed_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let apache = dir.path().join("version-2");
+        fs::create_dir(&apache).unwrap();
+        fs::write(apache.join("currentEpoch"), "1").unwrap();
+        assert_eq!(apache_data(&apache), None, "no data yet");
+        fs::write(apache.join("log.1"), "ZKLG").unwrap();
+        let error = prepare(dir.path(), dir.path(), true).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::ApacheData);
+        assert!(error.to_string().contains("version-2/log.1: holds the data of an Apache"), "{error}");
+        assert!(!dir.path().join(FOLDER).exists(), "nothing is made before the refusal");
+
+        let elsewhere = tempfile::tempdir().unwrap();
+        assert_eq!(
+            prepare(elsewhere.path(), dir.path(), true).unwrap_err().kind,
+            ErrorKind::ApacheData,
+            "dataLogDir too"
+        );
+
+        fs::create_dir(dir.path().join(FOLDER)).unwrap();
+        prepare(dir.path(), dir.path(), true).expect("with data of our own, Apache's is history");
+    }
+
+    #[test]
+    fn my_id() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(read_my_id(dir.path()), Ok(None));
+        fs::write(dir.path().join("myid"), "3\n").unwrap();
+        assert_eq!(read_my_id(dir.path()), Ok(Some(3)));
+        fs::write(dir.path().join("myid"), "three\n").unwrap();
+        let error = read_my_id(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("myid: \"three\" is not a server's number"), "{error}");
+    }
+}

@@ -1,0 +1,262 @@
+//! The operator's words into typed values: zoo.cfg, the command line, and what both leave open.
+//!
+//! A zoo.cfg that Apache ZooKeeper accepts is accepted as it is: same syntax ([`properties`]), same keys, units, defaults and
+//! errors; keys that do nothing here are named once ([`Notices`]). [`Config`] holds every value that acts, defaults filled
+//! in, so that nobody after this room asks what an absent key means. Our own keys begin with `zoo.`:
+//!
+//! | key | meaning | default |
+//! |---|---|---|
+//! | `zoo.shards` | number of shards | one for each core that is left |
+//! | `zoo.shard.cores` | cores of the shards, as `2-7,9` | every core that replica and log do not use |
+//! | `zoo.replica.core` | core of the replica | the first |
+//! | `zoo.log.core` | core of the log | the replica's with up to 4 cores, else the second |
+//! | `zoo.spin` | microseconds that replica and log look for work before they sleep | 0 with up to 4 cores, else 50 |
+//!
+//! Three things differ from Apache's server on purpose: old snapshots are purged unless `autopurge.purgeInterval` says
+//! otherwise; `jute.maxbuffer`, `readonlymode.enabled` and `znode.container.*`, which Apache reads as Java system properties
+//! only, act in the file too, with and without the `zookeeper.` prefix; and a setting that keeps out clients who have not
+//! proved who they are is an error as long as it cannot be kept.
+
+mod cores;
+mod data_dir;
+mod ensemble;
+mod error;
+mod keys;
+mod load;
+mod notices;
+pub mod properties;
+mod settings;
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+pub use cores::{Cores, SHARDS_MAX, SPIN_US_DEFAULT, SPIN_US_MAX};
+pub use data_dir::{FOLDER, folder, prepare};
+pub use ensemble::{Ensemble, HostPort, MEMBERS_MAX, Member, PeerAddress, PeerType, Quorums};
+pub use error::{ConfigError, ErrorKind, Place};
+pub use load::{Machine, Source, load};
+pub use notices::{Notice, NoticeKind, Notices};
+
+use crate::admin::word::Whitelist;
+
+/// Every value that acts, as it is after defaults, units and corrections.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where clients connect, and how many may.
+    pub client: ClientConfig,
+    /// How long sessions live.
+    pub session: SessionConfig,
+    /// Who may do what.
+    pub access: AccessConfig,
+    /// What the tree allows.
+    pub tree: TreeConfig,
+    /// Where and how data is kept.
+    pub storage: StorageConfig,
+    /// Which thread runs where.
+    pub cores: Cores,
+    /// `myid`, if there is such a file.
+    pub my_id: Option<i64>,
+    /// The ensemble this server is to be part of; `None` for a single server.
+    pub quorum: Option<QuorumConfig>,
+    /// What to tell the operator.
+    pub notices: Notices,
+}
+
+/// Where clients connect, and how many may.
+#[derive(Clone, Debug)]
+pub struct ClientConfig {
+    /// `clientPort` and `clientPortAddress`, or the client address of this server's own `server.N` line.
+    pub listen: Listen,
+    /// `clientPortListenBacklog`; `None` leaves it to the server (Java's is 50).
+    pub listen_backlog: Option<u32>,
+    /// `maxClientCnxns`: connections from one address; `None` is no limit.
+    pub cnxns_per_address_max: Option<u32>,
+    /// `maxCnxns`: connections in all; `None` is no limit.
+    pub cnxns_max: Option<u32>,
+    /// `clientTcpKeepAlive`.
+    pub tcp_keep_alive: bool,
+    /// `nio.sessionlessCnxnTimeout`, milliseconds: a connection without a session is closed after it.
+    pub sessionless_timeout_ms: u32,
+    /// `jute.maxbuffer`, bytes: a longer request is refused and its connection closed.
+    pub request_len_max: u32,
+    /// `globalOutstandingLimit`: requests under way beyond which connections are not read.
+    pub outstanding_max: u32,
+    /// `4lw.commands.whitelist`.
+    pub four_letter_words: Whitelist,
+}
+
+/// An address to listen on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// `None`: all interfaces, IPv6 and IPv4.
+    pub host: Option<IpAddr>,
+    /// TCP port; 0 lets the system choose.
+    pub port: u16,
+}
+
+/// `host:port`, `*` for all interfaces.
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host {
+            None => write!(f, "*:{}", self.port),
+            Some(host) => write!(f, "{}", std::net::SocketAddr::new(host, self.port)),
+        }
+    }
+}
+
+/// How long sessions live.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionConfig {
+    /// `tickTime`, milliseconds: the step of all session times.
+    pub tick_ms: u32,
+    /// `minSessionTimeout`, milliseconds; by default 2 ticks.
+    pub timeout_min_ms: u32,
+    /// `maxSessionTimeout`, milliseconds; by default 20 ticks.
+    pub timeout_max_ms: u32,
+    /// `readonlymode.enabled`: also allows the word `isro`.
+    pub read_only_mode: bool,
+}
+
+/// Who may do what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessConfig {
+    /// `skipACL`: no access is ever checked.
+    pub skip_acl: bool,
+    /// `enableEagerACLCheck`: a write is checked before it is sent to the leader.
+    pub eager_acl_check: bool,
+    /// `DigestAuthenticationProvider.enabled`.
+    pub digest_enabled: bool,
+    /// `DigestAuthenticationProvider.digestAlg`.
+    pub digest_algorithm: DigestAlgorithm,
+    /// `DigestAuthenticationProvider.superDigest`, `user:base64(hash(user:password))`: whoever proves it may do everything.
+    pub super_digest: Option<Secret>,
+}
+
+/// A hash by the name that Java gives it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DigestAlgorithm {
+    /// The default.
+    #[default]
+    Sha1,
+    /// SHA-224.
+    Sha224,
+    /// SHA-256.
+    Sha256,
+    /// SHA-384.
+    Sha384,
+    /// SHA-512.
+    Sha512,
+}
+
+/// A text that no log line or error may show.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// What the tree allows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TreeConfig {
+    /// `extendedTypesEnabled`: TTL nodes.
+    pub extended_types: bool,
+    /// `enforceQuota`: hard quotas refuse writes.
+    pub enforce_quota: bool,
+    /// `digest.enabled`: the tree's digest is kept and shown by `hash`.
+    pub digest_enabled: bool,
+    /// `closeSessionTxn.enabled`: closeSession transactions carry the paths that they delete.
+    pub close_session_txn: bool,
+    /// `znode.container.checkIntervalMs`, milliseconds.
+    pub container_check_interval_ms: u32,
+    /// `znode.container.maxPerMinute`: most container and TTL nodes removed in a minute.
+    pub container_removals_per_minute: u32,
+    /// `znode.container.maxNeverUsedIntervalMs`, milliseconds; `None`: a container that never had a child stays.
+    pub container_never_used_ms: Option<u64>,
+}
+
+/// Where and how data is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StorageConfig {
+    /// `dataDir`, absolute: `myid`, and snapshots in the folder [`FOLDER`].
+    pub data_dir: PathBuf,
+    /// `dataLogDir`, absolute, by default `dataDir`: the log in the folder [`FOLDER`].
+    pub data_log_dir: PathBuf,
+    /// `datadir.autocreate`: missing folders are made.
+    pub autocreate: bool,
+    /// `forceSync`: without it a write is acknowledged before it is durable.
+    pub force_sync: bool,
+    /// `fsync.warningthresholdms`, milliseconds: a slower sync is logged.
+    pub sync_warning_ms: u64,
+    /// `snapCount`: transactions between snapshots.
+    pub snap_count: u32,
+    /// `snapSizeLimitInKb`, in bytes: log between snapshots; `None` is no limit.
+    pub snap_log_bytes: Option<u64>,
+    /// `preAllocSize`, in bytes: size of a log segment.
+    pub segment_bytes: u64,
+    /// `txnLogSizeLimitInKb`, in bytes: a longer segment is followed by a new one; `None` is no limit.
+    pub segment_bytes_max: Option<u64>,
+    /// `autopurge.*`.
+    pub autopurge: Autopurge,
+}
+
+/// When old snapshots and the log before them are removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Autopurge {
+    /// `autopurge.snapRetainCount`: how many snapshots stay, at least 3.
+    pub retain: u32,
+    /// When.
+    pub when: PurgeWhen,
+}
+
+/// When to purge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PurgeWhen {
+    /// Whenever a snapshot is complete: so it is here if nothing is said.
+    AfterSnapshot,
+    /// Every so many milliseconds, and at start.
+    EveryMs(u64),
+    /// Never (`autopurge.purgeInterval=0`).
+    Never,
+}
+
+/// What an ensemble needs to know besides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QuorumConfig {
+    /// All members.
+    pub ensemble: Ensemble,
+    /// Which of them this is.
+    pub my_id: i64,
+    /// `initLimit`, ticks.
+    pub init_limit: u32,
+    /// `syncLimit`, ticks.
+    pub sync_limit: u32,
+    /// `connectToLearnerMasterLimit`, ticks; 0 stands for `initLimit`.
+    pub connect_to_learner_master_limit: u32,
+    /// The role, which the list of members decides.
+    pub peer_type: PeerType,
+    /// `reconfigEnabled`.
+    pub reconfig_enabled: bool,
+    /// `localSessionsEnabled`.
+    pub local_sessions: bool,
+    /// `localSessionsUpgradingEnabled`.
+    pub local_sessions_upgrading: bool,
+    /// `oraclePath`: a file that breaks the tie of two servers.
+    pub oracle_path: Option<PathBuf>,
+}
+
+impl Config {
+    /// Whether this version can serve it: an error for an ensemble.
+    pub fn check_servable(&self) -> Result<(), ConfigError> {
+        let Some(quorum) = &self.quorum else { return Ok(()) };
+        let members = quorum.ensemble.members.len();
+        Err(ConfigError::new(
+            ErrorKind::Ensemble,
+            format!("serving as an ensemble is not built yet ({members} servers are configured)"),
+            "leave Apache ZooKeeper in place there, or keep at most one server.N line to serve alone",
+        ))
+    }
+}
