@@ -14,6 +14,8 @@
 //! | 0 | [`ids`], [`time`] | zxid, session and server ids; instants as plain numbers |
 
 pub mod ids;
+pub mod session;
 pub mod storage;
 pub mod time;
+pub mod watch;
 pub mod wire;
