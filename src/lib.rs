@@ -17,6 +17,8 @@ pub mod admin;
 pub mod config;
 pub mod ids;
 pub mod rt;
+pub mod session;
 pub mod storage;
 pub mod time;
+pub mod watch;
 pub mod wire;
