@@ -1,0 +1,118 @@
+//! Throughput, a first look: pipelined reads and durable writes against Apache ZooKeeper (Debian's package) and against this
+//! server, alternating on one machine, as ratios.
+//!
+//! ```sh
+//! tests/lib/setup && cargo build --release && cargo bench --bench first_look
+//! cargo bench --bench first_look -- --rounds 5 --seconds 8 --connections 32 --outstanding 32 --data 100
+//! ```
+//!
+//! Both servers run with their default durability, each alone while it is measured, its data under `target/`. The load comes from
+//! one thread: every connection keeps so many requests outstanding and sends as many new ones as answers came. Wrong answers and
+//! errors end the run.
+
+mod load;
+mod servers;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+
+use load::{Load, Work};
+use servers::{Kind, Running};
+
+/// Compares pipelined reads and writes of Apache ZooKeeper and zoo_server.
+#[derive(Parser, Debug)]
+struct Args {
+    /// Rounds; in each both servers run every workload.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Seconds a workload is measured, after a warm-up of half as long.
+    #[arg(long, default_value_t = 4)]
+    seconds: u64,
+    /// Connections.
+    #[arg(long, default_value_t = 32)]
+    connections: usize,
+    /// Requests outstanding on each connection.
+    #[arg(long, default_value_t = 32)]
+    outstanding: usize,
+    /// Bytes of data in each znode.
+    #[arg(long, default_value_t = 100)]
+    data: usize,
+    /// Znodes.
+    #[arg(long, default_value_t = 1000)]
+    znodes: usize,
+    /// Only ours.
+    #[arg(long)]
+    only_ours: bool,
+    /// Passed by cargo; without meaning here.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    match run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("first_look: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
+    let kinds: &[Kind] = if args.only_ours { &[Kind::Ours] } else { &[Kind::Apache, Kind::Ours] };
+    let works = [Work::Get, Work::Set];
+    let mut rates = vec![vec![Vec::new(); works.len()]; kinds.len()];
+    println!(
+        "{} connections, {} outstanding on each, {} znodes of {} bytes, {} s after {} s of warm-up, {} rounds",
+        args.connections,
+        args.outstanding,
+        args.znodes,
+        args.data,
+        args.seconds,
+        args.seconds / 2,
+        args.rounds
+    );
+    for round in 1..=args.rounds {
+        for (at, kind) in kinds.iter().enumerate() {
+            let server = Running::start(*kind)?;
+            let mut load = Load::new(server.address(), args.connections, args.outstanding, args.data, args.znodes)?;
+            load.prepare()?;
+            for (column, work) in works.iter().enumerate() {
+                load.run(*work, Duration::from_secs(args.seconds) / 2)?;
+                let result = load.run(*work, Duration::from_secs(args.seconds))?;
+                println!(
+                    "round {round}  {:<7} {:<4} {:>9.0} /s   p50 {:>7} us   p99 {:>7} us   p99.9 {:>7} us   max {:>7} us",
+                    kind.name(),
+                    work.name(),
+                    result.rate,
+                    result.latency_us(50.0),
+                    result.latency_us(99.0),
+                    result.latency_us(99.9),
+                    result.latency_us(100.0),
+                );
+                rates[at][column].push(result.rate);
+            }
+            server.stop()?;
+        }
+    }
+    if kinds.len() == 2 {
+        for (column, work) in works.iter().enumerate() {
+            let (theirs, ours) = (median(&mut rates[0][column]), median(&mut rates[1][column]));
+            println!(
+                "FIGURE {} apache {theirs:.0}/s ours {ours:.0}/s ratio {:.2} (medians of {} rounds)",
+                work.name(),
+                ours / theirs,
+                args.rounds
+            );
+        }
+    }
+    Ok(())
+}
+
+fn median(rates: &mut [f64]) -> f64 {
+    rates.sort_by(f64::total_cmp);
+    rates[rates.len() / 2]
+}
