@@ -16,3 +16,4 @@
 pub mod ids;
 pub mod storage;
 pub mod time;
+pub mod tree;
