@@ -22,3 +22,4 @@ pub mod storage;
 pub mod time;
 pub mod watch;
 pub mod wire;
+pub mod tree;

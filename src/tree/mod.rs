@@ -1,0 +1,3 @@
+//! The tree of znodes.
+
+pub mod map;
