@@ -20,6 +20,6 @@ pub mod rt;
 pub mod session;
 pub mod storage;
 pub mod time;
+pub mod tree;
 pub mod watch;
 pub mod wire;
-pub mod tree;
