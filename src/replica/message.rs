@@ -190,6 +190,8 @@ pub struct Gathered {
 pub struct ReplicaReport {
     /// All sessions: id, timeout in milliseconds, milliseconds until it expires unless heard of.
     pub sessions: Vec<SessionReport>,
+    /// Sessions.
+    pub session_count: u64,
     /// Writes applied and not yet durable.
     pub outstanding: u64,
     /// Bytes of the last, smallest and largest transaction; all zero before the first.

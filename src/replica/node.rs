@@ -60,12 +60,12 @@ pub enum Event {
     Shard(ShardBatch),
     /// All records up to this one are durable.
     LogDurable(Zxid),
-    /// The log can still take this many bytes for certain beyond what it was given. `full`: there is no room for more
-    /// on the disk at present.
+    /// The log takes batches for certain as long as the sum of what they cost, counted from the start of the server, is not
+    /// above this.
     LogRoom {
-        /// Bytes.
-        bytes: u64,
-        /// Whether the disk is full.
+        /// The sum, bytes.
+        admit_through: u64,
+        /// Whether the disk has no room for more at present.
         full: bool,
     },
     /// A snapshot is written and durable.
@@ -95,7 +95,6 @@ pub enum Action {
 struct InFlight {
     /// Its last record; `None` if it has none and only had to keep its place.
     last: Option<Zxid>,
-    log_bytes: u64,
     segments: Vec<Segment>,
     snapshot_sessions: Option<Vec<(SessionId, i32)>>,
 }
@@ -122,10 +121,10 @@ pub struct Replica {
 
     /// Items that wait for room in the log, in order, with the bodies of their batch.
     stalled: VecDeque<(Arc<Vec<u8>>, ShardItem)>,
-    log_room_bytes: u64,
+    /// What the log takes for certain, and what it was given, as sums of costs since the start.
+    log_admit_through: u64,
+    log_given: u64,
     log_full: bool,
-    /// Bytes given to the log that `log_room_bytes` may not know of yet.
-    log_in_flight_bytes: u64,
     /// The record that the pipeline writes at present; empty in between.
     record: Vec<u8>,
 
@@ -154,9 +153,9 @@ impl Replica {
             published_version: version,
             actions: VecDeque::new(),
             stalled: VecDeque::new(),
-            log_room_bytes: 0,
+            log_admit_through: 0,
+            log_given: 0,
             log_full: false,
-            log_in_flight_bytes: 0,
             record: Vec::new(),
             last_segment: vec![Vec::new(); options.shards],
             segment_number: 1,
@@ -180,7 +179,7 @@ impl Replica {
         match event {
             Event::Shard(batch) => self.handle_shard(now, batch),
             Event::LogDurable(through) => self.handle_durable(through),
-            Event::LogRoom { bytes, full } => self.handle_room(now, bytes, full),
+            Event::LogRoom { admit_through, full } => self.handle_room(now, admit_through, full),
             Event::SnapshotDone(_) => {
                 self.snapshot_running = false;
                 self.stats.snapshot_count += 1;
@@ -241,8 +240,8 @@ impl Replica {
     }
 
     fn room_for(&self, body_len: usize, reserve: u64) -> bool {
-        let given = self.log_in_flight_bytes + self.open.log.cost();
-        given + body_len as u64 + RECORD_OVERHEAD_BYTES + reserve <= self.log_room_bytes
+        let given = self.log_given + self.open.log.cost();
+        given + body_len as u64 + RECORD_OVERHEAD_BYTES + reserve <= self.log_admit_through
     }
 
     fn handle_item(&mut self, now: Now, bodies: &[u8], item: ShardItem) {
@@ -395,9 +394,10 @@ impl Replica {
     fn launch(&mut self) {
         self.end_segment();
         let batch = std::mem::replace(&mut self.open, OpenBatch::new(self.options.shards));
-        let (last, log_bytes) = (batch.last, batch.log.cost());
+        let last = batch.last;
         let mut snapshot_sessions = None;
         if let Some(records) = batch.log.finish() {
+            let log_bytes = records.cost();
             self.trigger.logged(batch.records, log_bytes);
             self.stats.batch_count += 1;
             if self.trigger.is_due() && !self.snapshot_running {
@@ -405,10 +405,10 @@ impl Replica {
                 self.trigger.reset();
                 snapshot_sessions = Some(self.pipeline.sessions().iter().collect());
             }
-            self.log_in_flight_bytes += log_bytes;
+            self.log_given += log_bytes;
             self.actions.push_back(Action::Append(records));
         }
-        self.in_flight.push_back(InFlight { last, log_bytes, segments: batch.closed, snapshot_sessions });
+        self.in_flight.push_back(InFlight { last, segments: batch.closed, snapshot_sessions });
     }
 
     fn handle_durable(&mut self, through: Zxid) {
@@ -425,7 +425,6 @@ impl Replica {
     fn publish_ready(&mut self) {
         while self.in_flight.front().is_some_and(|batch| batch.last.is_none()) {
             let batch = self.in_flight.pop_front().expect("there is a front");
-            tracing::trace!(log_bytes = batch.log_bytes, "batch published");
             let newest = &batch.segments.last().expect("every batch has a segment").version;
             assert!(newest.zxid() >= self.published, "a published version is never older than the one before");
             self.published = newest.zxid();
@@ -440,17 +439,14 @@ impl Replica {
         }
     }
 
-    fn handle_room(&mut self, now: Now, bytes: u64, full: bool) {
+    fn handle_room(&mut self, now: Now, admit_through: u64, full: bool) {
         if full && !self.log_full {
             tracing::error!("the disk is full: writes are refused until there is room, reads go on");
         } else if !full && self.log_full {
             tracing::warn!("there is room on the disk again: writes are accepted");
         }
-        self.log_room_bytes = bytes;
+        self.log_admit_through = admit_through;
         self.log_full = full;
-        // The report may have been written before the log saw what is in flight; counting that twice errs on the safe side.
-        self.log_in_flight_bytes =
-            self.in_flight.iter().filter(|batch| batch.last.is_some()).map(|batch| batch.log_bytes).sum();
         while let Some((_, item)) = self.stalled.front() {
             if !self.has_room_for(item) {
                 break;
@@ -539,6 +535,7 @@ impl Replica {
         let mut report = self.stats.clone();
         report.outstanding = self.in_flight.iter().map(|batch| batch.segments.len() as u64).sum::<u64>()
             + self.open.records;
+        report.session_count = self.pipeline.sessions().len() as u64;
         report.digests = self.pipeline.digest_history().collect();
         if question == Question::Sessions {
             let expiries: BTreeMap<SessionId, Instant> = self.pipeline.sessions().expiries().collect();

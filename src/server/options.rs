@@ -9,6 +9,7 @@ use crate::admin;
 use crate::pipeline;
 use crate::replica;
 use crate::storage;
+use crate::time::Instant;
 
 /// A whole server.
 #[derive(Clone, Debug)]
@@ -18,7 +19,11 @@ pub struct Options {
     /// Connections that may wait to be accepted.
     pub listen_backlog: u32,
     /// Where snapshots are kept.
-    pub data_folder: PathBuf,
+    pub snapshot_folder: PathBuf,
+    /// Where the log is kept; may be the same.
+    pub log_folder: PathBuf,
+    /// Names a log that begins in an empty folder: drawn at random.
+    pub log_id: u64,
     /// Which core runs what.
     pub cores: Cores,
     /// Connections from one address (`maxClientCnxns`); 0: no limit.
@@ -32,13 +37,11 @@ pub struct Options {
     /// How the replica behaves.
     pub replica: replica::Options,
     /// How data is kept.
-    pub storage: storage::Options,
+    pub storage: storage::core::Options,
     /// The tree's.
     pub tree: crate::tree::Options,
-    /// Allow a fall-back to buffered writes where O_DIRECT is refused.
-    pub allow_buffered: bool,
-    /// Fail the n-th write or sync of the log's disk: for tests of real processes only.
-    pub fault: Option<crate::rt::ring::Fault>,
+    /// Fail the n-th write or sync of the disk: for tests of real processes only.
+    pub fault: Option<crate::rt::faulty::Fault>,
 }
 
 /// Which core runs what. `None`: wherever the kernel likes.
@@ -76,5 +79,20 @@ pub struct ShardOptions {
     /// Which four-letter words are answered.
     pub words: admin::word::Whitelist,
     /// What `conf`, `envi` and others tell of the server.
-    pub about: std::sync::Arc<admin::status::About>,
+    pub about: std::sync::Arc<About>,
+}
+
+/// What operators may ask of the server that does not change while it runs.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// For `conf`.
+    pub conf: admin::status::ConfStatus,
+    /// For `envi`, without the figures of memory.
+    pub environment: admin::status::EnvironmentStatus,
+    /// Where snapshots are kept.
+    pub data_folder: PathBuf,
+    /// Where the log is kept.
+    pub log_folder: PathBuf,
+    /// When the server was started.
+    pub started: Instant,
 }

@@ -39,8 +39,8 @@ pub(super) async fn run(
             match message {
                 ToReplicaInbox::Shard(batch) => replica.handle(now, Event::Shard(batch)),
                 ToReplicaInbox::Log(LogMessage::Durable(through)) => replica.handle(now, Event::LogDurable(through)),
-                ToReplicaInbox::Log(LogMessage::Room { bytes, full }) => {
-                    replica.handle(now, Event::LogRoom { bytes, full });
+                ToReplicaInbox::Log(LogMessage::Room { admit_through, full }) => {
+                    replica.handle(now, Event::LogRoom { admit_through, full });
                 }
                 ToReplicaInbox::Log(LogMessage::SnapshotDone(zxid)) => {
                     replica.handle(now, Event::SnapshotDone(zxid));

@@ -13,6 +13,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
 
+use crate::admin::figures::Tally;
 use crate::ids::{SessionId, Zxid};
 use crate::replica::message::ConnectionId;
 use crate::rt::socket::Stream;
@@ -53,6 +54,8 @@ pub(super) enum Queued {
     Write {
         /// The client's number for it.
         xid: Xid,
+        /// What it asks for.
+        op: OpCode,
         /// When it came.
         received: Instant,
     },
@@ -74,10 +77,8 @@ pub(super) enum Queued {
 pub(super) struct ConnectionStats {
     pub(super) received: u64,
     pub(super) sent: u64,
-    pub(super) latency_min_ms: u64,
-    pub(super) latency_max_ms: u64,
-    pub(super) latency_sum_ms: u64,
-    pub(super) latency_last_ms: u64,
+    pub(super) latency: Tally,
+    pub(super) latency_last_us: u64,
     pub(super) answered: u64,
     pub(super) last_op: Option<OpCode>,
     pub(super) last_xid: i32,
@@ -87,13 +88,11 @@ pub(super) struct ConnectionStats {
 
 impl ConnectionStats {
     /// Counts an answer.
-    pub(super) fn answered(&mut self, op: Option<OpCode>, xid: Xid, zxid: Zxid, latency_ms: u64, now: Instant) {
-        self.latency_min_ms = if self.answered == 0 { latency_ms } else { self.latency_min_ms.min(latency_ms) };
-        self.latency_max_ms = self.latency_max_ms.max(latency_ms);
-        self.latency_sum_ms += latency_ms;
-        self.latency_last_ms = latency_ms;
+    pub(super) fn answered(&mut self, op: OpCode, xid: Xid, zxid: Zxid, latency_us: u64, now: Instant) {
+        self.latency.record(latency_us);
+        self.latency_last_us = latency_us;
         self.answered += 1;
-        self.last_op = op;
+        self.last_op = Some(op);
         self.last_xid = xid.0;
         self.last_zxid = zxid;
         self.last_answer = Some(now);

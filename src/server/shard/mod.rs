@@ -20,10 +20,11 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::task::Waker;
 use std::time::Duration;
 
+use crate::admin::status::TRACE_MASK_DEFAULT;
 use crate::ids::SessionId;
 use crate::replica::message::{ConnectionId, ShardBatch, ShardItem, ToShard};
 use crate::rt::clock;
@@ -36,9 +37,9 @@ use crate::watch::{WatchTable, Watcher};
 
 use super::acceptor::PerAddress;
 use super::options::ShardOptions;
-use super::stats::ShardStats;
 use connection::{Connection, Stage};
 use slots::Slots;
+use words::ShardStats;
 
 /// Messages that a shard takes from its inbox in one go.
 const INBOX_TAKE_MAX: usize = 256;
@@ -75,6 +76,8 @@ pub(super) struct SharedCounts {
     pub(super) by_shard: Vec<AtomicU64>,
     /// Open connections by client address.
     pub(super) per_address: PerAddress,
+    /// What `stmk` sets and `gtmk` tells; without any other effect.
+    pub(super) trace_mask: AtomicI64,
     /// Connections that were turned away.
     pub(super) rejected: AtomicU64,
     /// Whether the server is about to end: nobody new is let in.
@@ -83,7 +86,11 @@ pub(super) struct SharedCounts {
 
 impl SharedCounts {
     pub(super) fn new(shards: usize) -> Self {
-        Self { by_shard: (0..shards).map(|_| AtomicU64::new(0)).collect(), ..Self::default() }
+        Self {
+            by_shard: (0..shards).map(|_| AtomicU64::new(0)).collect(),
+            trace_mask: AtomicI64::new(TRACE_MASK_DEFAULT),
+            ..Self::default()
+        }
     }
 
     /// Connections over all shards.
@@ -195,7 +202,7 @@ impl Shard {
                 let part = state.part(ask.question);
                 state.outgoing.items.push(ShardItem::Told(ask, part));
             }
-            ToShard::Answer(ask, gathered) => state.answer_word(&self.options, ask, &gathered),
+            ToShard::Answer(ask, gathered) => state.answer_word(&self.options, &self.shared, ask, &gathered),
             ToShard::Stop => state.is_stopping = true,
         }
     }

@@ -3,6 +3,7 @@
 //! Segment by segment, and within one: every change fires its watches before the answers that come after it, and reads that had
 //! to wait run last, when all events of what they will see are in their clients' buffers.
 
+use crate::admin::figures::{Counter, Latency};
 use crate::replica::batch::{Published, Reply, ReplyKind, Segment};
 use crate::rt::clock;
 use crate::server::options::ShardOptions;
@@ -52,10 +53,11 @@ impl State {
                 if !crate::pipeline::acl::may_watch(&change.acl, &connection.identities, &options.access) {
                     return;
                 }
+                let before = connection.out.len();
                 put_event_frame(&mut connection.out, change.event, &change.path, change.zxid);
+                stats.figures.add(Counter::WatchBytes, (connection.out.len() - before) as u64);
                 connection.stats.sent += 1;
                 stats.packets_sent += 1;
-                stats.events_sent += 1;
                 Self::mark_dirty(connection, dirty);
             });
         }
@@ -73,14 +75,14 @@ impl State {
                 else {
                     return;
                 };
-                let Some(Queued::Write { xid, received }) = connection.queue.pop_front() else {
+                let Some(Queued::Write { xid, op, received }) = connection.queue.pop_front() else {
                     panic!("an answer came to a connection whose first request is not a write");
                 };
                 connection.out.extend_from_slice(&frames[frame.clone()]);
-                let latency = now.since(received);
-                let zxid = self.version.zxid();
-                connection.stats.answered(None, xid, zxid, latency.as_millis() as u64, now);
-                self.stats.write_latency(latency);
+                let latency_us = now.since(received).as_micros() as u64;
+                connection.stats.answered(op, xid, self.version.zxid(), latency_us, now);
+                self.stats.latency.record(latency_us);
+                self.stats.figures.record_latency(Latency::Update, latency_us);
                 if matches!(reply.kind, ReplyKind::Last(_)) {
                     connection.stage = Stage::Ending;
                     connection.wake_reader();

@@ -11,7 +11,8 @@ use crate::wire::op::OpCode;
 use crate::wire::request::AuthRequest;
 use crate::wire::response::{put_header_reply, put_reply};
 
-use crate::admin;
+use crate::admin::figures::{Counter, Latency};
+use crate::admin::word::{STMK_ARGUMENT_LEN, Word};
 use crate::ids::Zxid;
 use crate::server::options::ShardOptions;
 
@@ -43,10 +44,10 @@ impl Shard {
                 break Flow::Read;
             };
             if connection.stage == Stage::New
-                && let Some(word) = admin::Word::parse(*head)
+                && let Some(word) = Word::from_bytes(*head)
             {
                 // `stmk` brings eight bytes of its own.
-                let argument_len = word.argument_len();
+                let argument_len = if word == Word::Stmk { STMK_ARGUMENT_LEN } else { 0 };
                 let Some(argument) = rest.get(LEN..LEN + argument_len) else {
                     break Flow::Read;
                 };
@@ -61,6 +62,7 @@ impl Shard {
                     peer = %connection.peer, len, max = self.options.frame_bytes_max,
                     "a frame of this length is not taken (jute.maxbuffer): closed"
                 );
+                state.stats.figures.add(Counter::LargeRequestsRejected, 1);
                 break Flow::Close;
             };
             let Some(frame) = rest.get(LEN..LEN + len) else {
@@ -107,7 +109,7 @@ impl State {
             }
             OpCode::PING => {
                 put_header_reply(&mut connection.out, Xid::PING, self.version.zxid(), ErrorCode::OK);
-                connection.stats.answered(Some(header.op), Xid::PING, self.version.zxid(), 0, now);
+                connection.stats.answered(header.op, Xid::PING, self.version.zxid(), 0, now);
                 self.count_sent(slot);
                 return Flow::Read;
             }
@@ -167,10 +169,10 @@ impl State {
             &options.access,
             &mut connection.out,
         );
-        let latency = now.since(received);
-        let zxid = self.version.zxid();
-        connection.stats.answered(Some(header.op), header.xid, zxid, latency.as_millis() as u64, now);
-        self.stats.read_latency(latency);
+        let latency_us = now.since(received).as_micros() as u64;
+        connection.stats.answered(header.op, header.xid, self.version.zxid(), latency_us, now);
+        self.stats.latency.record(latency_us);
+        self.stats.figures.record_latency(Latency::Read, latency_us);
         self.count_sent(slot);
     }
 
@@ -178,7 +180,7 @@ impl State {
     fn write(&mut self, slot: u32, header: RequestHeader, body: &[u8], now: Instant) {
         let connection = self.connections.get_mut(slot).expect("a connection that is read from is there");
         let after_read = matches!(connection.queue.back(), Some(Queued::Read { .. }));
-        connection.queue.push_back(Queued::Write { xid: header.xid, received: now });
+        connection.queue.push_back(Queued::Write { xid: header.xid, op: header.op, received: now });
         let start = self.outgoing.bodies.len();
         self.outgoing.bodies.extend_from_slice(body);
         self.outgoing.items.push(ShardItem::Write(Write {
@@ -212,6 +214,7 @@ impl State {
                 Flow::Read
             }
             Err(error) => {
+                self.stats.auth_failed += 1;
                 tracing::warn!(peer = %connection.peer, scheme = %request.scheme, %error, "authentication failed: closed");
                 put_header_reply(&mut connection.out, header.xid, Zxid::ZERO, ErrorCode::AUTH_FAILED);
                 connection.stage = Stage::Ending;

@@ -4,7 +4,9 @@ use std::future::poll_fn;
 use std::io::ErrorKind;
 use std::rc::Rc;
 use std::task::Poll;
+use std::time::Duration;
 
+use crate::admin::figures::Counter;
 use crate::rt::clock;
 use crate::rt::executor::{spawn_local, timeout};
 use crate::rt::socket::Stream;
@@ -46,7 +48,7 @@ impl Shard {
                 Ok(0) => break,
                 Ok(len) => {
                     let state = &mut *self.state.borrow_mut();
-                    state.stats.bytes_received += len as u64;
+                    state.stats.figures.add(Counter::BytesReceived, len as u64);
                     if let Some(connection) = state.connections.get_mut(slot) {
                         connection.heard = clock::now();
                     }
@@ -96,11 +98,21 @@ impl Shard {
     /// The connection is over: what it left behind goes, once its last answer is sent.
     async fn end(self: Rc<Self>, slot: u32, stream: &Stream) {
         let _ = timeout(self.options.drain_timeout, self.last_words_sent(slot)).await;
-        stream.shutdown();
-        let state = &mut *self.state.borrow_mut();
-        state.watches.drop_watcher(State::watcher(slot));
-        state.connections.remove(slot);
+        let is_orderly = {
+            let state = &mut *self.state.borrow_mut();
+            state.watches.drop_watcher(State::watcher(slot));
+            state.connections.remove(slot).is_some_and(|connection| connection.stage == Stage::Ending)
+        };
         self.shared.left(self.number, stream.peer().ip());
+        if is_orderly {
+            // What the client sent in the meantime would turn our end into a reset, which could overtake our last words:
+            // so they are followed by our end alone, and by the rest when the client has ended, too, or had time to.
+            stream.shutdown_write();
+            let mut ignored = Vec::new();
+            let ended = async { while matches!(stream.read(&mut ignored).await, Ok(1..)) { ignored.clear() } };
+            let _ = timeout(LINGER, ended).await;
+        }
+        stream.shutdown();
     }
 
     /// Waits until a connection that ends has sent its last answer.
@@ -137,7 +149,7 @@ impl Shard {
         }
         match connection.stream.try_write(&connection.out) {
             Ok(len) if len == connection.out.len() => {
-                state.stats.bytes_sent += len as u64;
+                state.stats.figures.add(Counter::ResponseBytes, len as u64);
                 connection.out.clear();
                 if connection.out.capacity() > OUT_KEEP_BYTES {
                     connection.out = Vec::new();
@@ -150,7 +162,7 @@ impl Shard {
                 return;
             }
             Ok(len) => {
-                state.stats.bytes_sent += len as u64;
+                state.stats.figures.add(Counter::ResponseBytes, len as u64);
                 connection.out.drain(..len);
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
@@ -197,10 +209,13 @@ impl Shard {
                 }
                 return;
             }
-            self.state.borrow_mut().stats.bytes_sent += bytes.len() as u64;
+            self.state.borrow_mut().stats.figures.add(Counter::ResponseBytes, bytes.len() as u64);
         }
     }
 }
+
+/// How long the client of a connection that we end may take to end it, too.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// Capacity of an answer buffer that an idle connection may keep.
 const OUT_KEEP_BYTES: usize = 4096;

@@ -1,0 +1,212 @@
+//! A whole server: started in the order in which its parts depend on each other, ended in the reverse.
+//!
+//! ```text
+//!  start:  folder (lock, self test) ▶ recovery ▶ port ▶ log thread ▶ replica ▶ shards ▶ acceptor
+//!  stop:   acceptor ▶ replica drains ▶ log marks all as durable ▶ shards say their last words
+//! ```
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::pipeline::Pipeline;
+use crate::replica::{Now, Replica};
+use crate::rt::executor::{self, JoinHandle, spawn_local};
+use crate::rt::inbox::{self, Sender};
+use crate::rt::listener::{BindError, Listener};
+use crate::rt::ring::OpenError;
+use crate::rt::{clock, limits};
+use crate::storage::StorageError;
+
+use super::acceptor::{self, Limits};
+use super::log_thread::{self, Ended};
+use super::options::Options;
+use super::replica_shell;
+use super::shard::{self, SharedCounts, ToReplicaInbox};
+use super::storage_folder;
+
+/// Messages that may wait for a shard. Batches, so few are many.
+const SHARD_INBOX_MAX: usize = 1024;
+
+/// Messages that may wait for the replica.
+const REPLICA_INBOX_MAX: usize = 1024;
+
+/// Commands that may wait for the log: there is one append under way at most, so this is never reached.
+const LOG_INBOX_MAX: usize = 64;
+
+/// Why a server did not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The port.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The data folder.
+    #[error(transparent)]
+    Folder(#[from] OpenError),
+    /// What is in it.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// An executor.
+    #[error(transparent)]
+    Executor(#[from] executor::StartError),
+    /// A thread.
+    #[error("a thread could not be started: {0}")]
+    Thread(std::io::Error),
+}
+
+/// A running server. Dropping it leaves it running until the process ends: [`Server::stop`] ends it in order.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    is_direct: bool,
+    shared: Arc<SharedCounts>,
+    to_replica: Sender<ToReplicaInbox>,
+    log: thread::JoinHandle<Ended>,
+    replica: JoinHandle,
+    shards: Vec<JoinHandle>,
+}
+
+/// How a server ended by itself.
+#[derive(Debug, Error)]
+pub enum ServerFailed {
+    /// The disk failed; the message has been logged, and the next start recovers what was acknowledged.
+    #[error("the disk failed: {0}")]
+    Disk(crate::storage::disk::DiskError),
+    /// A part of the server panicked, which is a mistake of ours.
+    #[error("the server's {0} ended with a panic: please report it")]
+    Panicked(String),
+}
+
+impl Server {
+    /// Recovers what the folder holds, and serves.
+    ///
+    /// # Errors
+    /// Says what is wrong, where, and what to do about it.
+    pub fn start(options: Options) -> Result<Self, StartError> {
+        if let Err(error) = limits::raise_open_files() {
+            tracing::warn!(%error, "the limit of open files could not be raised");
+        }
+        let mut folder = storage_folder::open(&options)?;
+        let recovered = storage_folder::recover(&mut folder, &options)?;
+        let listener = Listener::bind(options.listen, options.listen_backlog)?;
+        let address = listener.local_addr();
+        let is_direct = folder.is_direct;
+
+        let (to_replica, replica_inbox) = inbox::channel(REPLICA_INBOX_MAX);
+        let (to_log, mut log_inbox) = inbox::channel(LOG_INBOX_MAX);
+        let mut to_shards = Vec::new();
+        let mut shard_inboxes = Vec::new();
+        for _ in &options.cores.shards {
+            let (sender, receiver) = inbox::channel(SHARD_INBOX_MAX);
+            to_shards.push(sender);
+            shard_inboxes.push(receiver);
+        }
+
+        log_inbox.attach_doorbell(&folder.doorbell);
+        let reports = to_replica.clone();
+        let (disk, core) = (folder.disk, recovered.core);
+        let log = limits::spawn_thread("zoo-log", options.cores.log, move || {
+            log_thread::run(disk, core, log_inbox, &reports)
+        })
+        .map_err(StartError::Thread)?;
+
+        let now = Now { instant: clock::now(), wall: clock::wall() };
+        let pipeline =
+            Pipeline::new(options.pipeline.clone(), recovered.tree, recovered.sessions, now.wall, now.instant);
+        let replica = Replica::new(options.replica.clone(), pipeline, now);
+        let version = replica.published_version().clone();
+        let executor_options = executor::Options { spin: options.cores.spin, ..executor::Options::default() };
+        let (shards_of_replica, log_of_replica) = (to_shards.clone(), to_log);
+        let tick = Duration::from_millis(u64::from((options.shard.tick_ms / 4).clamp(20, 500)));
+        let drain_timeout = options.shard.drain_timeout;
+        let replica = executor::spawn("zoo-replica", options.cores.replica, executor_options.clone(), move || {
+            replica_shell::run(replica, replica_inbox, shards_of_replica, log_of_replica, tick, drain_timeout)
+        })?;
+
+        let shared = Arc::new(SharedCounts::new(options.cores.shards.len()));
+        let shard_options = Arc::new(options.shard);
+        let limits =
+            Limits { per_address: options.connections_per_address_max, total: options.connections_max };
+        let mut listener = Some(listener);
+        let mut shards = Vec::new();
+        for (number, (core, inbox)) in options.cores.shards.iter().zip(shard_inboxes).enumerate() {
+            let number = u8::try_from(number).expect("there are at most 256 shards");
+            let (shard_options, shared, version) = (shard_options.clone(), shared.clone(), version.clone());
+            let (to_replica, to_shards) = (to_replica.clone(), to_shards.clone());
+            // The first shard also accepts for all.
+            let listener = listener.take();
+            shards.push(executor::spawn(
+                &format!("zoo-shard-{number}"),
+                *core,
+                executor_options.clone(),
+                move || async move {
+                    if let Some(listener) = listener {
+                        spawn_local(acceptor::run(Rc::new(listener), limits, shared.clone(), to_shards));
+                    }
+                    shard::run(number, shard_options, shared, version, inbox, to_replica).await;
+                },
+            )?);
+        }
+        Ok(Self { address, is_direct, shared, to_replica, log, replica, shards })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Whether its files bypass the page cache.
+    pub fn is_direct(&self) -> bool {
+        self.is_direct
+    }
+
+    /// What ends the server when called, from any thread: it finishes what it has accepted. [`Server::wait`] returns
+    /// afterwards.
+    pub fn stopper(&self) -> impl Fn() + Send + Sync + 'static {
+        let (shared, to_replica) = (self.shared.clone(), self.to_replica.clone());
+        move || {
+            shared.is_stopping.store(true, Ordering::Relaxed);
+            // If the replica is gone the server ends already.
+            let _ = to_replica.send_blocking(ToReplicaInbox::Stop);
+        }
+    }
+
+    /// Waits until the server has ended.
+    ///
+    /// # Errors
+    /// If it did not end because it was told to.
+    pub fn wait(self) -> Result<(), ServerFailed> {
+        let ended = self.log.join().map_err(|_| ServerFailed::Panicked("log thread".to_owned()))?;
+        let panicked = |error: executor::Panicked| ServerFailed::Panicked(error.name);
+        self.replica.join().map_err(panicked)?;
+        for shard in self.shards {
+            shard.join().map_err(panicked)?;
+        }
+        match ended {
+            Ended::Closed => Ok(()),
+            Ended::Failed(error) => Err(ServerFailed::Disk(error)),
+        }
+    }
+
+    /// Ends it in order, and waits for that.
+    pub fn stop(self) {
+        self.stopper()();
+        if let Err(error) = self.wait() {
+            tracing::error!(%error, "the server did not end in order");
+        }
+    }
+
+    /// Ends it as a power failure would: nothing is finished, nothing more is made durable.
+    pub fn crash(self) {
+        self.shared.is_stopping.store(true, Ordering::Relaxed);
+        let _ = self.to_replica.send_blocking(ToReplicaInbox::Crash);
+        if let Err(error) = self.wait() {
+            tracing::error!(%error, "the server did not end in order");
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! Four-letter words: what a shard can answer alone it answers at once; for the others it asks the replica, which asks every
+//! shard and hands all the parts back.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::admin::figures::{Figures, Tally};
+use crate::admin::status::{
+    ConnectionSession, ConnectionStatus, MonitorStatus, ResponseBytes, ServerStatus, SessionStatus, Status,
+};
+use crate::admin::{self, Word};
+use crate::ids::SessionId;
+use crate::replica::message::{Ask, Gathered, Part, Question, ShardItem};
+use crate::rt::{clock, limits, process};
+use crate::server::options::{About, ShardOptions};
+use crate::time::WallTime;
+
+use super::connection::{Connection, Queued, Stage};
+use super::{SharedCounts, State};
+
+/// What a shard counts since the server started, or `srst`.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ShardStats {
+    pub(super) figures: Figures,
+    pub(super) latency: Tally,
+    pub(super) packets_received: u64,
+    pub(super) packets_sent: u64,
+    pub(super) auth_failed: u64,
+    pub(super) response_bytes: Option<ResponseBytes>,
+}
+
+/// A shard's part of an answer.
+#[derive(Debug)]
+struct ShardPart {
+    stats: ShardStats,
+    outstanding: u64,
+    watches: u64,
+    connections: Vec<ConnectionStatus>,
+    watched: BTreeMap<SessionId, BTreeSet<String>>,
+}
+
+/// Words that wait for their parts at once on one shard; more are turned away.
+const ASKED_MAX: usize = 64;
+
+impl State {
+    /// A four-letter word has come from the connection in `slot`.
+    pub(super) fn word(
+        &mut self,
+        options: &ShardOptions,
+        shared: &SharedCounts,
+        shard: u8,
+        slot: u32,
+        word: Word,
+        argument: &[u8],
+    ) {
+        self.stats.packets_received += 1;
+        if !options.words.allows(word) {
+            self.say(slot, &admin::answer_not_allowed(word));
+            return;
+        }
+        if word == Word::Stmk
+            && let Ok(mask) = argument.try_into()
+        {
+            shared.trace_mask.store(i64::from_be_bytes(mask), Ordering::Relaxed);
+        }
+        let question = match word {
+            Word::Ruok | Word::Isro | Word::Gtmk | Word::Stmk | Word::Envi | Word::Conf | Word::Dirs | Word::TelnetClose => {
+                let status = self.status_of_one(&options.about, shared, word);
+                self.say(slot, &admin::answer(word, &status));
+                return;
+            }
+            Word::Srvr | Word::Mntr | Word::Hash => Question::Stats,
+            Word::Stat | Word::Cons => Question::Connections,
+            Word::Dump => Question::Sessions,
+            Word::Wchs | Word::Wchc | Word::Wchp => Question::Watches,
+            Word::Srst => Question::ResetStats,
+            Word::Crst => Question::ResetConnections,
+        };
+        if self.asked.len() >= ASKED_MAX {
+            self.say(slot, "");
+            return;
+        }
+        let ticket = self.next_ticket;
+        self.next_ticket = self.next_ticket.wrapping_add(1);
+        let connection = self.connections.get_mut(slot).expect("a connection that is read from is there");
+        connection.stage = Stage::Word;
+        self.asked.insert(ticket, (connection.id, word));
+        self.outgoing.items.push(ShardItem::Ask(Ask { shard, ticket, question }));
+    }
+
+    /// This shard's part of an answer.
+    pub(super) fn part(&mut self, question: Question) -> Part {
+        match question {
+            Question::ResetStats => self.stats = ShardStats::default(),
+            Question::ResetConnections => {
+                self.connections.iter_mut().for_each(|(_, connection)| connection.stats = Default::default());
+            }
+            Question::Stats | Question::Connections | Question::Sessions | Question::Watches => {}
+        }
+        let (now, wall) = (clock::now(), clock::wall());
+        let wall_of = |instant: crate::time::Instant| WallTime(wall.0 + instant.since(now).as_millis() as i64);
+        let with_connections = matches!(question, Question::Connections | Question::Sessions);
+        let connections = if with_connections {
+            self.connections.iter().map(|(_, connection)| connection_status(connection, wall_of)).collect()
+        } else {
+            Vec::new()
+        };
+        let mut watched: BTreeMap<SessionId, BTreeSet<String>> = BTreeMap::new();
+        if question == Question::Watches {
+            for (watcher, paths) in self.watches.by_watcher() {
+                if let Some(connection) = self.connections.get_mut(watcher.0) {
+                    watched.entry(connection.session).or_default().extend(paths.into_iter().map(str::to_owned));
+                }
+            }
+        }
+        Part(Arc::new(ShardPart {
+            stats: self.stats.clone(),
+            outstanding: self.connections.iter().map(|(_, connection)| connection.queue.len() as u64).sum(),
+            watches: self.watches.len() as u64,
+            connections,
+            watched,
+        }))
+    }
+
+    /// All parts are there: the word is answered.
+    pub(super) fn answer_word(&mut self, options: &ShardOptions, shared: &SharedCounts, ask: Ask, gathered: &Gathered) {
+        let Some((id, word)) = self.asked.remove(&ask.ticket) else {
+            return;
+        };
+        if self.connection(id).is_none() {
+            return;
+        }
+        let mut status = self.status_of_one(&options.about, shared, word);
+        let mut stats = ShardStats::default();
+        for part in &gathered.parts {
+            let part = part.0.downcast_ref::<ShardPart>().expect("shards hand over parts of shards");
+            stats.figures.merge(&part.stats.figures);
+            stats.latency.merge(&part.stats.latency);
+            stats.packets_received += part.stats.packets_received;
+            stats.packets_sent += part.stats.packets_sent;
+            stats.auth_failed += part.stats.auth_failed;
+            stats.response_bytes = ResponseBytes::merge(stats.response_bytes, part.stats.response_bytes);
+            status.server.outstanding += part.outstanding;
+            status.monitor.watches += part.watches;
+            status.connections.extend(part.connections.iter().cloned());
+            for (session, paths) in &part.watched {
+                status.watches.entry(*session).or_default().extend(paths.iter().cloned());
+            }
+        }
+        status.server.latency = stats.latency;
+        status.server.packets_received = stats.packets_received;
+        status.server.packets_sent = stats.packets_sent;
+        stats.figures.add(
+            crate::admin::figures::Counter::ConnectionsRejected,
+            shared.rejected.load(Ordering::Relaxed),
+        );
+        status.monitor.figures = stats.figures;
+        status.monitor.response_bytes = stats.response_bytes;
+        status.monitor.auth_failed = stats.auth_failed;
+        status.monitor.global_sessions = gathered.replica.session_count;
+        status.digests = gathered.replica.digests.clone();
+        if word == Word::Dump {
+            status.sessions = self.session_status(gathered);
+        }
+        self.say(id.slot, &admin::answer(word, &status));
+    }
+
+    /// What this shard knows of the server without asking.
+    fn status_of_one(&self, about: &About, shared: &SharedCounts, word: Word) -> Status {
+        let needs = admin::needs(word);
+        let mut status = Status {
+            server: ServerStatus {
+                connections: shared.connections(),
+                zxid: self.version.zxid(),
+                node_count: self.version.node_count() as u64,
+                ..ServerStatus::default()
+            },
+            conf: about.conf.clone(),
+            trace_mask: shared.trace_mask.load(Ordering::Relaxed),
+            ..Status::default()
+        };
+        if needs.environment {
+            status.environment = about.environment.clone();
+            if let Some((resident, most)) = process::memory() {
+                status.environment.memory_total_mb = Some(resident >> 20);
+                status.environment.memory_max_mb = Some(most >> 20);
+                status.environment.memory_free_mb = Some(most.saturating_sub(resident) >> 20);
+            }
+        }
+        if needs.dir_bytes {
+            status.data_dir_bytes = process::folder_bytes(&about.data_folder);
+            status.log_dir_bytes = process::folder_bytes(&about.log_folder);
+        }
+        if needs.monitor {
+            status.monitor = MonitorStatus {
+                ephemerals: self.version.ephemeral_count() as u64,
+                approximate_data_bytes: self.version.approximate_data_size(),
+                uptime_ms: clock::now().since(about.started).as_millis() as u64,
+                open_files: process::open_files(),
+                open_files_max: limits::open_files_max(),
+                ..MonitorStatus::default()
+            };
+        }
+        status
+    }
+
+    fn session_status(&self, gathered: &Gathered) -> SessionStatus {
+        let wall = clock::wall();
+        let mut status = SessionStatus::default();
+        for session in &gathered.replica.sessions {
+            let at = WallTime(wall.0 + session.expires_in_ms as i64);
+            status.expiring.entry(at).or_default().insert(session.session);
+        }
+        for session in self.version.ephemeral_sessions() {
+            let paths = self.version.ephemerals(session).map(str::to_owned).collect();
+            status.ephemerals.insert(session, paths);
+        }
+        status
+    }
+
+    /// Says the last words to a connection.
+    fn say(&mut self, slot: u32, text: &str) {
+        if let Some(connection) = self.connections.get_mut(slot) {
+            connection.out.extend_from_slice(text.as_bytes());
+            connection.stage = Stage::Ending;
+            connection.wake_reader();
+            Self::mark_dirty(connection, &mut self.dirty);
+        }
+    }
+}
+
+fn connection_status(connection: &Connection, wall_of: impl Fn(crate::time::Instant) -> WallTime) -> ConnectionStatus {
+    let stats = &connection.stats;
+    let session = (connection.session != SessionId::NONE).then(|| ConnectionSession {
+        id: connection.session,
+        last_op: stats.last_op,
+        established: connection.since,
+        timeout_ms: connection.timeout_ms.unsigned_abs(),
+        last_cxid: (stats.last_xid >= 0 && stats.answered > 0).then_some(stats.last_xid),
+        last_zxid: stats.last_zxid,
+        last_response_ms: stats.last_answer.unwrap_or_default().as_millis(),
+        last_latency_us: stats.latency_last_us,
+        latency: stats.latency,
+    });
+    let timeout = std::time::Duration::from_millis(u64::from(connection.timeout_ms.unsigned_abs()));
+    ConnectionStatus {
+        peer: connection.peer,
+        reading: !connection.is_paused(),
+        writing: connection.is_writing,
+        queued: connection.queue.iter().filter(|queued| matches!(queued, Queued::Write { .. } | Queued::Read { .. })).count()
+            as u64,
+        received: stats.received,
+        sent: stats.sent,
+        expires: session.is_some().then(|| wall_of(connection.heard + timeout)),
+        session,
+    }
+}

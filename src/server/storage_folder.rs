@@ -1,0 +1,80 @@
+//! The data folder of a server: opened, locked, tested, and its contents brought back.
+
+use std::time::Duration;
+
+use crate::ids::SessionId;
+use crate::rt::clock;
+use crate::rt::faulty::FaultyDisk;
+use crate::rt::inbox::Doorbell;
+use crate::rt::ring::{self, OpenError, Ring};
+use crate::storage::StorageError;
+use crate::storage::core::Core;
+use crate::storage::disk::Disk;
+use crate::storage::recovery;
+use crate::tree::Tree;
+
+use super::options::Options;
+
+/// Recovery that takes longer than this tells how far it is.
+const PROGRESS_AFTER: Duration = Duration::from_secs(1);
+
+/// An open folder.
+pub(super) struct Folder {
+    pub(super) disk: Box<dyn Disk>,
+    pub(super) doorbell: Doorbell,
+    pub(super) is_direct: bool,
+}
+
+/// What was in it.
+pub(super) struct Recovered {
+    pub(super) tree: Tree,
+    pub(super) sessions: Vec<(SessionId, i32)>,
+    pub(super) core: Core,
+}
+
+/// Opens and locks the folder.
+pub(super) fn open(options: &Options) -> Result<Folder, OpenError> {
+    let ring_options = ring::Options {
+        direct: true,
+        snapshot_folder: (options.snapshot_folder != options.log_folder).then(|| options.snapshot_folder.clone()),
+    };
+    let ring = Ring::open(&options.log_folder, &ring_options)?;
+    let is_direct = ring.is_direct();
+    if !is_direct {
+        tracing::warn!(
+            folder = %options.log_folder.display(),
+            "the file system refuses O_DIRECT: files go through the page cache, as durable but slower"
+        );
+    }
+    let doorbell = ring.doorbell();
+    let disk: Box<dyn Disk> = match options.fault {
+        Some(fault) => Box::new(FaultyDisk::new(ring, fault)),
+        None => Box::new(ring),
+    };
+    Ok(Folder { disk, doorbell, is_direct })
+}
+
+/// Brings back what the folder holds, and makes it ready to be written to.
+pub(super) fn recover(folder: &mut Folder, options: &Options) -> Result<Recovered, StorageError> {
+    let start = clock::now();
+    let mut told = start;
+    let recovered = recovery::recover(&mut *folder.disk, options.tree.clone(), &mut |progress| {
+        let now = clock::now();
+        if now.since(told) >= PROGRESS_AFTER {
+            told = now;
+            tracing::warn!(%progress, "recovering");
+        }
+    })?;
+    if let Some(cut) = &recovered.cut {
+        tracing::warn!(%cut, "the last batch of the log was torn by a crash before it was acknowledged: cut");
+    }
+    tracing::info!(
+        zxid = %recovered.tree.view().zxid(),
+        znodes = recovered.tree.view().node_count(),
+        sessions = recovered.sessions.len(),
+        took_ms = clock::now().since(start).as_millis() as u64,
+        "recovered"
+    );
+    let core = Core::open(&mut *folder.disk, options.storage.clone(), &recovered.tail, options.log_id)?;
+    Ok(Recovered { tree: recovered.tree, sessions: recovered.sessions, core })
+}
