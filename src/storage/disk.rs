@@ -60,6 +60,7 @@ pub struct FileEntry {
 }
 
 /// What to do in the background.
+#[derive(Debug)]
 pub enum Operation {
     /// Write `block` at `offset`. `durable`: complete only when it would survive a power cut.
     Write {

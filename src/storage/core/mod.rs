@@ -1,0 +1,741 @@
+//! The log core: the only one that writes to the data folder, as a state machine over a [`Disk`].
+//!
+//! It is told what to do with [`Core::handle`], works with [`Core::step`] and [`Core::complete`], and says what became of
+//! it through [`Core::poll_report`]. Its shell is a pinned thread that loops:
+//!
+//! ```text
+//! take commands ──▶ handle ──▶ step (again while it says so) ──▶ disk.wait ──▶ complete ──▶ poll_report ──▶ out
+//! ```
+//!
+//! Group commit has no timer: one frame is under way at a time, and what arrives meanwhile makes up the next. Beside the
+//! frame at most one background operation is under way: a new segment being reserved and written with zeros, a slice of
+//! a snapshot, a marker. While the log is busy each frame lets one such slice pass, so that no append ever waits for more.
+//!
+//! Room is granted, not hoped for. [`Report::Room`] tells up to which total cost batches may be admitted, counted from the
+//! start; what was admitted has its blocks reserved on the device. So a full disk is known before a transaction is
+//! accepted, never after. If the device cannot give the next segment, the report says so, and every tick tries again.
+//!
+//! A failed write or sync is final: [`Report::Failed`] is the last word, and nothing is acknowledged behind it. What was
+//! under way may or may not be on the medium (a sync that failed once says nothing when it succeeds later), so the
+//! only way on is to start anew and read what is there.
+//!
+//! Acknowledged blocks are never written again, which is why a torn write can only harm what nobody was told about.
+
+mod segments;
+mod snapshots;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::mem;
+
+use self::segments::{Next, Retired, Segment};
+use self::snapshots::SnapshotJob;
+use super::disk::{BLOCK_LEN, BlockBuf, Completion, Disk, DiskError, FileId, Operation};
+use super::error::StorageError;
+use super::log::format::{
+    FrameLayout, Position, RECORD_HEADER_LEN, SEGMENT_HEADER_LEN, SEGMENT_LEN_MAX, SegmentHeader, segment_name,
+    segment_sequence,
+};
+use super::log::marker::{MARKER_LEN, MARKER_NAME, Marker};
+use super::log::{Batch, LogTail};
+use super::snapshot::format::{is_temporary, snapshot_zxid};
+use super::snapshot::{SnapshotDone, SnapshotSource};
+use crate::ids::Zxid;
+
+/// Batches that collect behind a busy disk are merged up to this many bytes of records into one frame.
+pub const MERGE_LEN_MAX: usize = 1 << 20;
+/// Most buffers that are kept for use again; more are freed.
+pub const SPARE_BUFFERS_MAX: usize = 8;
+/// Longer buffers are not kept.
+const SPARE_BUFFER_LEN_MAX: usize = MERGE_LEN_MAX * 2;
+
+const TOKEN_APPEND: u64 = 1;
+const TOKEN_BACKGROUND: u64 = 2;
+
+/// How storage writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Length of a new segment in bytes (`preAllocSize`).
+    pub segment_len: u64,
+    /// Longest payload of a record, bytes.
+    pub record_len_max: usize,
+    /// Whether a batch is acknowledged only when it would survive a power cut (`forceSync`).
+    pub force_sync: bool,
+    /// How many snapshots are kept (`autopurge.snapRetainCount`) with the log behind the oldest of them; 0 keeps all.
+    pub snapshots_retained: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { segment_len: 64 << 20, record_len_max: 8 << 20, force_sync: true, snapshots_retained: 3 }
+    }
+}
+
+impl Options {
+    /// The same with lengths that work together: a segment holds at least two of the longest records.
+    #[must_use]
+    pub fn checked(mut self) -> Self {
+        let least = (SEGMENT_HEADER_LEN + 2 * self.record_frame_len_max() + 4 * BLOCK_LEN) as u64;
+        self.segment_len = self.segment_len.max(least).next_multiple_of(BLOCK_LEN as u64);
+        assert!(self.segment_len <= SEGMENT_LEN_MAX, "a segment of {} bytes", self.segment_len);
+        self
+    }
+
+    /// The largest [`Batch::cost`] that is sure to be admitted at some time, however the segments happen to be filled.
+    /// Whoever builds batches must stay below it.
+    pub fn batch_cost_max(&self) -> u64 {
+        self.segment_len - SEGMENT_HEADER_LEN as u64 - self.waste_max()
+    }
+
+    /// A frame with one record of the longest kind.
+    fn record_frame_len_max(&self) -> usize {
+        FrameLayout::of(self.record_len_max + RECORD_HEADER_LEN).len
+    }
+
+    /// What can be left unused at the end of a segment, at most: the next record did not fit, or a batch was split there
+    /// and costs a header more.
+    fn waste_max(&self) -> u64 {
+        (self.record_frame_len_max() + 2 * BLOCK_LEN) as u64
+    }
+}
+
+/// What the core is told to do.
+pub enum Command {
+    /// Append the batch; [`Report::Durable`] tells when it is safe. Zxids rise from batch to batch.
+    Append(Batch),
+    /// Write this version as a snapshot; [`Report::SnapshotDone`] or [`Report::SnapshotFailed`] tells how it ended.
+    Snapshot(Box<dyn SnapshotSource>),
+    /// Time has passed (some 100 ms): look whether there is room again, and mark an idle log as durable.
+    Tick,
+    /// Finish what was admitted, mark the log as durable, then [`Report::Closed`]. A snapshot under way is given up.
+    Close,
+}
+
+/// What the core says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// Everything up to and including this transaction is durable (or, without `force_sync`, written).
+    Durable {
+        /// The last such transaction.
+        through: Zxid,
+    },
+    /// Batches may be admitted as long as the sum of their [`Batch::cost`], from the first since the core was opened, is
+    /// not above this. Never falls.
+    Room {
+        /// The sum, bytes.
+        admit_through: u64,
+        /// The device has no room for another segment: what is left is all that there is until further notice.
+        full: bool,
+    },
+    /// A snapshot is complete, checked and durable.
+    SnapshotDone(SnapshotDone),
+    /// A snapshot was given up, and nothing of it is left; the log goes on.
+    SnapshotFailed {
+        /// The version's zxid.
+        zxid: Zxid,
+        /// Why.
+        error: StorageError,
+    },
+    /// Old files were removed.
+    Purged {
+        /// Their names.
+        files: Vec<String>,
+    },
+    /// Storage has ended. Nothing is acknowledged behind this.
+    Failed(DiskError),
+    /// Everything that was admitted is durable, and nothing more will be done.
+    Closed,
+}
+
+/// See the module's page.
+pub struct Core {
+    options: Options,
+    log_id: u64,
+
+    queue: VecDeque<Batch>,
+    append: Option<Append>,
+    /// Behind everything that was submitted.
+    end: Position,
+    /// Behind everything that was reported as durable.
+    durable: Position,
+    /// Behind everything that survives a power cut: `durable`, unless it runs without `force_sync`.
+    synced: Position,
+    current: Option<Segment>,
+    next: Next,
+    /// Segments that are full. They are closed when nothing is under way on them, synced first if they must be.
+    retired: Vec<Retired>,
+    /// Segments in use, oldest first, with the zxid before their first record.
+    segments: Vec<(u64, Zxid)>,
+
+    background: Option<Background>,
+    /// How many slices may still pass before the next frame.
+    slices: u32,
+
+    consumed: u64,
+    room_told: Option<(u64, bool)>,
+    full: bool,
+    retry_full: bool,
+
+    marker_file: Option<FileId>,
+    marker_exists: bool,
+    marker_counter: u64,
+    marked: Position,
+    mark_now: bool,
+    appended_since_tick: bool,
+
+    snapshot_waiting: Option<Box<dyn SnapshotSource>>,
+    snapshot: Option<SnapshotJob>,
+    /// Zxids of the snapshots in the folder, rising.
+    snapshots: Vec<Zxid>,
+    purge: VecDeque<String>,
+    /// Segments below a gap, left by a purge that was interrupted; they go with the next one.
+    orphans: Vec<String>,
+    purged: Vec<String>,
+
+    reports: VecDeque<Report>,
+    spare: Vec<BlockBuf>,
+    zeros: Option<BlockBuf>,
+    closing: bool,
+    ended: bool,
+}
+
+/// The frame under way.
+struct Append {
+    after: Position,
+    /// It opens its segment: the header block goes with it.
+    opening: bool,
+}
+
+/// The background operation under way.
+enum Background {
+    /// Zeros into a segment ahead of its use.
+    Zero {
+        sequence: u64,
+        start: u64,
+        end: u64,
+    },
+    /// The sync behind the last zeros.
+    ZeroSync {
+        sequence: u64,
+    },
+    /// The sync that makes a new segment's length durable.
+    Reserve,
+    /// A full segment that was written without syncs.
+    RetiredSync,
+    /// The current segment, written without syncs, through this place.
+    LogSync(Position),
+    Marker(Marker),
+    SnapshotWrite,
+    SnapshotSync,
+}
+
+impl Core {
+    /// Takes over a folder in which recovery has found `tail` and nothing wrong. `log_id` names the log if it is to begin
+    /// now, and must be drawn at random then.
+    ///
+    /// Everything that recovery has read is durable when this returns, so that it may be served; half-made files of the
+    /// run before are gone.
+    ///
+    /// # Errors
+    /// As the disk's.
+    pub fn open(disk: &mut dyn Disk, options: Options, tail: &LogTail, log_id: u64) -> Result<Self, StorageError> {
+        let options = options.checked();
+        let log_id = tail.log_id.unwrap_or(log_id);
+        let end = match tail.log_id {
+            Some(_) => tail.end,
+            None => Position::start(log_id, tail.end.zxid),
+        };
+        let mut snapshots = Vec::new();
+        let mut marker_exists = false;
+        let mut orphans = Vec::new();
+        let oldest = tail.segments.first().map_or(0, |&(sequence, _)| sequence);
+        for entry in disk.list()? {
+            snapshots.extend(snapshot_zxid(&entry.name));
+            let half_made = is_temporary(&entry.name)
+                || tail.stale.contains(&entry.name)
+                || (entry.name == MARKER_NAME && entry.len != MARKER_LEN as u64);
+            if half_made {
+                disk.remove(&entry.name)?;
+            } else {
+                marker_exists |= entry.name == MARKER_NAME;
+                let orphan = segment_sequence(&entry.name).is_some_and(|sequence| sequence < oldest);
+                orphans.extend(orphan.then_some(entry.name));
+            }
+        }
+        snapshots.sort_unstable();
+        let mut next = Next::Absent;
+        if let Some((sequence, len)) = tail.prepared {
+            let name = segment_name(sequence);
+            if len == options.segment_len {
+                let segment = Segment::zeroed(disk.open(&name)?, sequence, len);
+                sync_now(disk, segment.file)?;
+                next = Next::Ready(segment);
+            } else {
+                disk.remove(&name)?;
+            }
+        }
+        // A killed process may leave bytes that were written but not yet synced; recovery has believed them. The segment
+        // before the last was synced when the last was opened, unless it ran without `force_sync`.
+        let mut current = None;
+        for &(sequence, _) in tail.segments.iter().rev().take(2) {
+            let file = disk.open(&segment_name(sequence))?;
+            sync_now(disk, file)?;
+            if sequence == end.sequence && tail.goes_on {
+                current = Some(Segment::zeroed(file, sequence, disk.len(file)?));
+            } else {
+                disk.close(file);
+            }
+        }
+        disk.sync_directory()?;
+        let marked = Position { zxid: Zxid::ZERO, ..Position::start(log_id, Zxid::ZERO) };
+        let mut core = Self {
+            options,
+            log_id,
+            queue: VecDeque::new(),
+            append: None,
+            end,
+            durable: end,
+            synced: end,
+            current,
+            next,
+            retired: Vec::new(),
+            segments: tail.segments.clone(),
+            background: None,
+            slices: 0,
+            consumed: 0,
+            room_told: None,
+            full: false,
+            retry_full: true,
+            marker_file: None,
+            marker_exists,
+            marker_counter: tail.marker_counter,
+            marked,
+            mark_now: false,
+            appended_since_tick: false,
+            snapshot_waiting: None,
+            snapshot: None,
+            snapshots,
+            purge: VecDeque::new(),
+            orphans,
+            purged: Vec::new(),
+            reports: VecDeque::new(),
+            spare: Vec::new(),
+            zeros: None,
+            closing: false,
+            ended: false,
+        };
+        core.report_room();
+        Ok(core)
+    }
+
+    /// Which log this is.
+    pub fn log_id(&self) -> u64 {
+        self.log_id
+    }
+
+    /// Everything up to here was reported as durable.
+    pub fn durable(&self) -> Zxid {
+        self.durable.zxid
+    }
+
+    /// What it was opened with, lengths checked.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// Whether it has ended: closed or failed.
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Whether a snapshot is being written or waits.
+    pub fn is_snapshotting(&self) -> bool {
+        self.snapshot.is_some() || self.snapshot_waiting.is_some()
+    }
+
+    /// A buffer that was written before, for [`super::log::BatchBuilder::reuse`].
+    pub fn take_spare_buffer(&mut self) -> Option<BlockBuf> {
+        self.spare.pop()
+    }
+
+    /// Takes a command. Work begins with the next [`Self::step`].
+    ///
+    /// # Panics
+    /// If batches do not follow each other, a record is longer than the options allow, or something is appended behind
+    /// [`Command::Close`].
+    pub fn handle(&mut self, command: Command) {
+        if self.ended {
+            return;
+        }
+        match command {
+            Command::Append(batch) => self.handle_append(batch),
+            Command::Snapshot(source) => self.handle_snapshot(source),
+            Command::Tick => self.handle_tick(),
+            Command::Close => self.closing = true,
+        }
+    }
+
+    fn handle_append(&mut self, batch: Batch) {
+        assert!(!self.closing, "batch {} appended behind a close", batch.first());
+        let last = self.queue.back().map_or(self.end.zxid, Batch::last);
+        assert!(batch.first() > last, "batch {} appended behind {last}", batch.first());
+        let longest = batch.record_len_max();
+        let longest_allowed = self.options.record_len_max + RECORD_HEADER_LEN;
+        assert!(longest <= longest_allowed, "a record of {longest} bytes, at most {longest_allowed} are allowed");
+        self.queue.push_back(batch);
+    }
+
+    fn handle_snapshot(&mut self, source: Box<dyn SnapshotSource>) {
+        assert!(!self.is_snapshotting(), "a snapshot was asked for while another is under way");
+        self.snapshot_waiting = Some(source);
+    }
+
+    fn handle_tick(&mut self) {
+        self.retry_full = true;
+        let idle = !self.appended_since_tick && self.is_quiet();
+        self.mark_now |= idle && self.durable.zxid > self.marked.zxid;
+        self.appended_since_tick = false;
+    }
+
+    /// Nothing to append and nothing being appended.
+    fn is_quiet(&self) -> bool {
+        self.append.is_none() && self.queue.is_empty()
+    }
+
+    /// Hands to the disk what can be handed over. Whether to call it again before waiting: there is work that needs no
+    /// completion.
+    pub fn step(&mut self, disk: &mut dyn Disk) -> bool {
+        if self.ended {
+            return false;
+        }
+        match self.try_step(disk) {
+            Ok(again) => again && !self.ended,
+            Err(error) => {
+                self.fail(error);
+                false
+            }
+        }
+    }
+
+    fn try_step(&mut self, disk: &mut dyn Disk) -> Result<bool, DiskError> {
+        self.submit_append(disk)?;
+        let mut again = false;
+        if self.background.is_none() {
+            again = self.do_background(disk)?;
+            // A segment that became ready lets waiting batches go.
+            self.submit_append(disk)?;
+        }
+        self.report_room();
+        Ok(again)
+    }
+
+    /// Takes a finished operation back.
+    pub fn complete(&mut self, completion: Completion) {
+        let Completion { token, block, result } = completion;
+        if self.ended {
+            return;
+        }
+        match token {
+            TOKEN_APPEND => {
+                self.keep_buffer(block);
+                self.complete_append(result);
+            }
+            TOKEN_BACKGROUND => self.complete_background(block, result),
+            _ => panic!("a completion with token {token}, which the log core never used"),
+        }
+    }
+
+    /// The next thing to tell.
+    pub fn poll_report(&mut self) -> Option<Report> {
+        self.reports.pop_front()
+    }
+
+    fn fail(&mut self, error: DiskError) {
+        self.ended = true;
+        self.queue.clear();
+        self.snapshot = None;
+        self.snapshot_waiting = None;
+        self.reports.push_back(Report::Failed(error));
+    }
+
+    fn keep_buffer(&mut self, block: Option<BlockBuf>) {
+        if let Some(block) = block
+            && self.spare.len() < SPARE_BUFFERS_MAX
+            && block.len() <= SPARE_BUFFER_LEN_MAX
+        {
+            self.spare.push(block);
+        }
+    }
+
+    // --- appending ---
+
+    fn submit_append(&mut self, disk: &mut dyn Disk) -> Result<(), DiskError> {
+        let Some(front) = self.queue.front() else { return Ok(()) };
+        let frame_len = front.frame_len().max(FrameLayout::of(MERGE_LEN_MAX).len);
+        if self.append.is_some() || self.zeros_in_the_way(frame_len) {
+            return Ok(());
+        }
+        let rest = self.current.as_ref().map_or(0, |segment| segment.len - self.end.offset);
+        let (batch, opening) = match self.take_frame(rest) {
+            Some(batch) => (batch, false),
+            None => {
+                if !self.roll() {
+                    return Ok(());
+                }
+                let room = self.current.as_ref().map_or(0, |segment| segment.len - self.end.offset);
+                let batch = self.take_frame(room).expect("an empty segment has room for any frame");
+                (batch, true)
+            }
+        };
+        self.consumed += batch.cost();
+        let segment = self.current.as_ref().expect("a frame was taken for a segment");
+        let (file, segment_len) = (segment.file, segment.len);
+        let before = self.end;
+        let first = batch.first();
+        let (mut block, after) = batch.seal(self.log_id, before, !self.options.force_sync);
+        let mut offset = before.offset;
+        if opening {
+            let previous = self.durable;
+            let header = SegmentHeader {
+                log_id: self.log_id,
+                sequence: before.sequence,
+                segment_len,
+                zxid_first: first,
+                previous,
+            };
+            block = with_header(&header, &block);
+            offset = 0;
+            self.segments.push((before.sequence, previous.zxid));
+        }
+        assert!(after.offset <= segment_len, "a frame ends at {} of {segment_len}", after.offset);
+        let operation = Operation::Write { offset, block, durable: self.options.force_sync };
+        disk.submit(file, operation, TOKEN_APPEND)?;
+        self.append = Some(Append { after, opening });
+        self.end = after;
+        self.slices = 1;
+        self.appended_since_tick = true;
+        Ok(())
+    }
+
+    /// The next frame's records: the first batch with those behind it as far as they fit, or as much of it as fits.
+    /// Nothing if not even one record does.
+    fn take_frame(&mut self, room: u64) -> Option<Batch> {
+        let limit = room as usize;
+        let front = self.queue.front_mut()?;
+        if front.frame_len() > limit {
+            return front.split_front(limit);
+        }
+        let mut batch = self.queue.pop_front()?;
+        while let Some(next) = self.queue.front() {
+            let merged = batch.records_len() + next.records_len();
+            if merged > MERGE_LEN_MAX || FrameLayout::of(merged).len > limit {
+                break;
+            }
+            batch.merge(next);
+            let merged = self.queue.pop_front().map(Batch::into_buffer);
+            self.keep_buffer(merged);
+        }
+        Some(batch)
+    }
+
+    fn complete_append(&mut self, result: Result<(), DiskError>) {
+        let append = self.append.take().expect("a frame completed that was not under way");
+        if let Err(error) = result {
+            return self.fail(error);
+        }
+        if append.opening
+            && let Some(segment) = &mut self.current
+        {
+            segment.opened = true;
+        }
+        self.durable = append.after;
+        if self.options.force_sync {
+            self.synced = self.durable;
+        }
+        self.reports.push_back(Report::Durable { through: self.durable.zxid });
+    }
+
+    // --- room ---
+
+    /// What can be appended for certain, and tells it if it has changed enough to matter.
+    fn report_room(&mut self) {
+        let rest = self.current.as_ref().map(|segment| segment.len - self.end.offset);
+        let ahead = match &self.next {
+            Next::Ready(segment) => Some(segment.len - SEGMENT_HEADER_LEN as u64),
+            _ => None,
+        };
+        let room = match (rest, ahead) {
+            (Some(rest), Some(ahead)) => (rest + ahead).saturating_sub(self.options.waste_max()),
+            (Some(room), None) | (None, Some(room)) => room,
+            (None, None) => 0,
+        };
+        let admit_through = self.consumed + room;
+        let worth_telling = match self.room_told {
+            None => true,
+            Some((told, full)) => full != self.full || admit_through >= told + self.options.segment_len / 16,
+        };
+        if worth_telling {
+            let told = self.room_told.map_or(0, |(told, _)| told);
+            let admit_through = admit_through.max(told);
+            self.room_told = Some((admit_through, self.full));
+            self.reports.push_back(Report::Room { admit_through, full: self.full });
+        }
+    }
+
+    // --- background ---
+
+    /// Whether a slice of background work may go now: at once if the log is quiet, else one a frame.
+    fn slice_allowed(&self) -> bool {
+        self.slices > 0 || self.is_quiet() || (self.append.is_none() && !matches!(self.next, Next::Ready(_)))
+    }
+
+    fn submit_background(
+        &mut self,
+        disk: &mut dyn Disk,
+        file: FileId,
+        operation: Operation,
+        background: Background,
+    ) -> Result<(), DiskError> {
+        assert!(self.background.is_none(), "two background operations at once");
+        disk.submit(file, operation, TOKEN_BACKGROUND)?;
+        self.slices = self.slices.saturating_sub(1);
+        self.background = Some(background);
+        Ok(())
+    }
+
+    /// Starts the most urgent background work. Whether there is more that needs no completion.
+    fn do_background(&mut self, disk: &mut dyn Disk) -> Result<bool, DiskError> {
+        if self.closing && self.is_quiet() {
+            return self.do_close(disk);
+        }
+        if self.do_marker(disk)? || self.do_retired(disk)? || self.do_reserve(disk)? {
+            return Ok(false);
+        }
+        if self.closing || !self.slice_allowed() {
+            return Ok(false);
+        }
+        if self.do_zero(disk)? {
+            return Ok(false);
+        }
+        self.do_snapshot(disk)
+    }
+
+    fn complete_background(&mut self, block: Option<BlockBuf>, result: Result<(), DiskError>) {
+        let background = self.background.take().expect("a background operation completed that was not under way");
+        match background {
+            Background::Zero { sequence, end, .. } => {
+                self.zeros = block;
+                self.complete_zero(sequence, end, result);
+            }
+            Background::SnapshotWrite | Background::SnapshotSync => {
+                self.complete_snapshot(block, result);
+            }
+            _ if result.is_err() => self.fail(result.expect_err("checked")),
+            Background::ZeroSync { sequence } => self.complete_zero_sync(sequence),
+            Background::Reserve => self.complete_reserve(),
+            Background::RetiredSync => self.complete_retired(),
+            Background::LogSync(through) => self.synced = through,
+            Background::Marker(marker) => {
+                self.keep_buffer(block);
+                self.marked = marker.through;
+            }
+        }
+    }
+
+    /// Makes the log durable through `durable`, if it is not. Whether an operation was started for it.
+    fn sync_log(&mut self, disk: &mut dyn Disk) -> Result<bool, DiskError> {
+        if self.synced == self.durable {
+            return Ok(false);
+        }
+        if self.do_retired(disk)? {
+            return Ok(true);
+        }
+        let Some(segment) = &self.current else {
+            self.synced = self.durable;
+            return Ok(false);
+        };
+        let file = segment.file;
+        self.submit_background(disk, file, Operation::Sync, Background::LogSync(self.durable))?;
+        Ok(true)
+    }
+
+    /// Writes a marker if one is due. Whether an operation was started.
+    fn do_marker(&mut self, disk: &mut dyn Disk) -> Result<bool, DiskError> {
+        if !self.mark_now {
+            return Ok(false);
+        }
+        if self.sync_log(disk)? {
+            return Ok(true);
+        }
+        self.mark_now = false;
+        if self.synced.zxid <= self.marked.zxid || self.synced.sequence == 0 {
+            return Ok(false);
+        }
+        let file = match self.marker_file {
+            Some(file) => file,
+            None => {
+                let file = if self.marker_exists {
+                    disk.open(MARKER_NAME)?
+                } else {
+                    match disk.create(MARKER_NAME, MARKER_LEN as u64) {
+                        Ok(file) => file,
+                        // It is a witness only: without room the log goes on without it.
+                        Err(DiskError::Full { .. }) => return Ok(false),
+                        Err(error) => return Err(error),
+                    }
+                };
+                if !self.marker_exists {
+                    disk.sync_directory()?;
+                }
+                self.marker_exists = true;
+                self.marker_file = Some(file);
+                file
+            }
+        };
+        let marker = Marker { log_id: self.log_id, counter: self.marker_counter, through: self.synced };
+        self.marker_counter += 1;
+        let mut block = self.spare.pop().unwrap_or_else(|| BlockBuf::zeroed(BLOCK_LEN));
+        marker.encode(&mut block);
+        let operation = Operation::Write { offset: marker.offset(), block, durable: true };
+        self.submit_background(disk, file, operation, Background::Marker(marker))?;
+        Ok(true)
+    }
+
+    fn do_close(&mut self, disk: &mut dyn Disk) -> Result<bool, DiskError> {
+        self.give_up_snapshot(disk)?;
+        self.mark_now |= self.durable.zxid > self.marked.zxid;
+        if self.do_marker(disk)? {
+            return Ok(false);
+        }
+        let next = match mem::replace(&mut self.next, Next::Absent) {
+            Next::Syncing(segment) | Next::Synced(segment) | Next::Ready(segment) => Some(segment),
+            Next::Absent => None,
+        };
+        let segments = self.current.take().into_iter().chain(next).map(|segment| segment.file);
+        for file in self.retired.drain(..).map(|retired| retired.file).chain(segments).chain(self.marker_file.take()) {
+            disk.close(file);
+        }
+        self.ended = true;
+        self.reports.push_back(Report::Closed);
+        Ok(false)
+    }
+}
+
+/// The segment's header block and its first frame as one buffer.
+fn with_header(header: &SegmentHeader, frame: &BlockBuf) -> BlockBuf {
+    let mut block = BlockBuf::zeroed(SEGMENT_HEADER_LEN + frame.len());
+    header.encode(&mut block.bytes_mut()[..SEGMENT_HEADER_LEN]);
+    block.bytes_mut()[SEGMENT_HEADER_LEN..].copy_from_slice(frame.bytes());
+    block
+}
+
+/// Syncs a file and waits for it; nothing else is under way.
+fn sync_now(disk: &mut dyn Disk, file: FileId) -> Result<(), DiskError> {
+    disk.submit(file, Operation::Sync, TOKEN_BACKGROUND)?;
+    let mut done = Vec::new();
+    while done.is_empty() {
+        disk.wait(true, &mut done)?;
+    }
+    done.pop().map_or(Ok(()), |completion| completion.result)
+}

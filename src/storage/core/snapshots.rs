@@ -1,0 +1,252 @@
+//! Snapshots in slices, and what may be removed behind them.
+//!
+//! A snapshot is written under a temporary name, synced, read back and checked frame by frame, and only then renamed: what
+//! carries a snapshot's name was whole on the medium once. It is not published before the log is durable up to its zxid,
+//! so that the log always reaches at least as far as any snapshot. Removing old files follows a checked snapshot
+//! and nothing else (ZOOKEEPER-3231 counted broken ones and removed the only good one).
+
+use super::{Background, Core, Report};
+use crate::ids::Zxid;
+use crate::storage::disk::{BlockBuf, Disk, DiskError, FileId, Operation};
+use crate::storage::error::StorageError;
+use crate::storage::log::format::segment_name;
+use crate::storage::snapshot::format::{SnapshotInfo, SnapshotWriter, snapshot_name, temporary_name};
+use crate::storage::snapshot::{SNAPSHOT_SLICE_LEN, SnapshotDone, SnapshotReader, SnapshotSource};
+
+/// Written bytes are synced this often, so that the last sync has little left to do where writes go through a cache.
+const SYNC_EVERY: u64 = 8 << 20;
+
+/// The snapshot under way.
+pub(super) struct SnapshotJob {
+    source: Box<dyn SnapshotSource>,
+    info: SnapshotInfo,
+    file: FileId,
+    writer: SnapshotWriter,
+    stage: Stage,
+    unsynced: u64,
+    /// The records of the slice being put together.
+    payload: Vec<u8>,
+    /// The buffer of the last slice.
+    block: Option<BlockBuf>,
+    failure: Option<DiskError>,
+}
+
+/// A snapshot's life.
+enum Stage {
+    /// Nothing is written.
+    Header,
+    /// Records are being written.
+    Records,
+    /// The footer is written; the last sync is due.
+    Sync,
+    /// It is being read back.
+    Check(Box<SnapshotReader>),
+    /// It is sound, and waits for the log to be durable as far.
+    Publish,
+}
+
+impl Core {
+    /// The next slice of snapshot work. Whether there is more that needs no completion.
+    pub(super) fn do_snapshot(&mut self, disk: &mut dyn Disk) -> Result<bool, DiskError> {
+        if let Some(name) = self.purge.pop_front() {
+            return self.purge_one(disk, name);
+        }
+        if let Some(source) = self.snapshot_waiting.take() {
+            self.begin_snapshot(disk, source)?;
+        }
+        let Some(mut job) = self.snapshot.take() else { return Ok(false) };
+        if let Some(error) = job.failure.take() {
+            self.snapshot = Some(job);
+            self.abandon_snapshot(disk, error.into())?;
+            return Ok(true);
+        }
+        let work = self.snapshot_slice(disk, &mut job);
+        match work {
+            Ok(Work::Done) => {
+                self.publish(disk, &job)?;
+                Ok(true)
+            }
+            Ok(work) => {
+                self.snapshot = Some(job);
+                Ok(matches!(work, Work::Again))
+            }
+            Err(StorageError::Disk(error)) if !matches!(error, DiskError::Full { .. }) => Err(error),
+            Err(error) => {
+                self.snapshot = Some(job);
+                self.abandon_snapshot(disk, error)?;
+                Ok(true)
+            }
+        }
+    }
+
+    fn begin_snapshot(&mut self, disk: &mut dyn Disk, source: Box<dyn SnapshotSource>) -> Result<(), DiskError> {
+        let info = source.info();
+        let file = match disk.create(&temporary_name(info.zxid), 0) {
+            Ok(file) => file,
+            Err(error @ DiskError::Full { .. }) => {
+                let error = error.into();
+                self.reports.push_back(Report::SnapshotFailed { zxid: info.zxid, error });
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        self.snapshot = Some(SnapshotJob {
+            source,
+            info,
+            file,
+            writer: SnapshotWriter::new(self.log_id, info),
+            stage: Stage::Header,
+            unsynced: 0,
+            payload: Vec::with_capacity(SNAPSHOT_SLICE_LEN * 2),
+            block: None,
+            failure: None,
+        });
+        Ok(())
+    }
+
+    fn snapshot_slice(&mut self, disk: &mut dyn Disk, job: &mut SnapshotJob) -> Result<Work, StorageError> {
+        if job.unsynced >= SYNC_EVERY {
+            job.unsynced = 0;
+            self.submit_background(disk, job.file, Operation::Sync, Background::SnapshotSync)?;
+            return Ok(Work::UnderWay);
+        }
+        match &mut job.stage {
+            Stage::Header | Stage::Records => {
+                let mut block = job.block.take().unwrap_or_else(|| BlockBuf::zeroed(0));
+                let offset = job.writer.offset();
+                if matches!(job.stage, Stage::Header) {
+                    job.writer.header(&mut block);
+                    job.stage = Stage::Records;
+                } else {
+                    job.payload.clear();
+                    let count = job.source.fill(&mut job.payload, SNAPSHOT_SLICE_LEN);
+                    if count > 0 {
+                        job.writer.records_frame(&job.payload, count, &mut block);
+                    } else {
+                        job.writer.footer(&mut block);
+                        job.stage = Stage::Sync;
+                    }
+                }
+                job.unsynced += block.len() as u64;
+                let operation = Operation::Write { offset, block, durable: false };
+                self.submit_background(disk, job.file, operation, Background::SnapshotWrite)?;
+                Ok(Work::UnderWay)
+            }
+            Stage::Sync => {
+                let name = temporary_name(job.info.zxid);
+                job.stage = Stage::Check(Box::new(SnapshotReader::of_file(name, job.file, job.info.zxid)));
+                self.submit_background(disk, job.file, Operation::Sync, Background::SnapshotSync)?;
+                Ok(Work::UnderWay)
+            }
+            Stage::Check(reader) => {
+                self.slices = self.slices.saturating_sub(1);
+                reader.next_frame_or_header(disk)?;
+                if reader.is_complete() {
+                    if reader.info() != job.info || reader.offset() != job.writer.offset() {
+                        let what = "what was read back is not what was written";
+                        return Err(StorageError::damaged(reader.name(), 0, what));
+                    }
+                    job.stage = Stage::Publish;
+                }
+                Ok(Work::Again)
+            }
+            Stage::Publish if self.durable.zxid < job.info.zxid => Ok(Work::UnderWay),
+            Stage::Publish => Ok(if self.sync_log(disk)? { Work::UnderWay } else { Work::Done }),
+        }
+    }
+
+    pub(super) fn complete_snapshot(&mut self, block: Option<BlockBuf>, result: Result<(), DiskError>) {
+        let Some(job) = &mut self.snapshot else { return };
+        job.block = block.or_else(|| job.block.take());
+        match result {
+            Ok(()) => {}
+            Err(error @ DiskError::Full { .. }) => job.failure = Some(error),
+            Err(error) => self.fail(error),
+        }
+    }
+
+    fn publish(&mut self, disk: &mut dyn Disk, job: &SnapshotJob) -> Result<(), DiskError> {
+        let zxid = job.info.zxid;
+        disk.close(job.file);
+        disk.rename(&temporary_name(zxid), &snapshot_name(zxid))?;
+        disk.sync_directory()?;
+        if !self.snapshots.contains(&zxid) {
+            self.snapshots.push(zxid);
+            self.snapshots.sort_unstable();
+        }
+        let done = SnapshotDone { zxid, len: job.writer.offset(), records: job.writer.records() };
+        self.reports.push_back(Report::SnapshotDone(done));
+        self.choose_purge();
+        Ok(())
+    }
+
+    /// Snapshots beyond those retained, and the segments that none of those retained needs (ZooKeeper's PurgeTxnLog).
+    ///
+    /// With fewer snapshots than are to be retained, the beginning of the log counts as one of them: then it stays whole,
+    /// so that there is always more than one way back.
+    fn choose_purge(&mut self) {
+        let retained = self.options.snapshots_retained;
+        if retained == 0 || self.snapshots.len() < retained {
+            return;
+        }
+        let surplus = self.snapshots.len() - retained;
+        self.purge.extend(self.snapshots.drain(..surplus).map(snapshot_name));
+        let oldest = self.snapshots[0];
+        self.purge.extend(self.orphans.drain(..));
+        // A segment is needed unless the one behind it begins at or before the oldest snapshot.
+        while let [(sequence, _), (_, base), ..] = self.segments[..]
+            && base <= oldest
+        {
+            self.purge.push_back(segment_name(sequence));
+            self.segments.remove(0);
+        }
+    }
+
+    fn purge_one(&mut self, disk: &mut dyn Disk, name: String) -> Result<bool, DiskError> {
+        self.slices = self.slices.saturating_sub(1);
+        match disk.remove(&name) {
+            // An operator was faster.
+            Ok(()) | Err(DiskError::NotFound { .. }) => self.purged.push(name),
+            Err(error) => return Err(error),
+        }
+        if self.purge.is_empty() {
+            disk.sync_directory()?;
+            self.reports.push_back(Report::Purged { files: std::mem::take(&mut self.purged) });
+            self.retry_full = true;
+        }
+        Ok(true)
+    }
+
+    fn abandon_snapshot(&mut self, disk: &mut dyn Disk, error: StorageError) -> Result<(), DiskError> {
+        let Some(job) = self.snapshot.take() else { return Ok(()) };
+        disk.close(job.file);
+        disk.remove(&temporary_name(job.info.zxid))?;
+        self.reports.push_back(Report::SnapshotFailed { zxid: job.info.zxid, error });
+        Ok(())
+    }
+
+    /// Gives up whatever is under way, without a report: the core is closing.
+    pub(super) fn give_up_snapshot(&mut self, disk: &mut dyn Disk) -> Result<(), DiskError> {
+        self.snapshot_waiting = None;
+        if let Some(job) = self.snapshot.take() {
+            disk.close(job.file);
+            disk.remove(&temporary_name(job.info.zxid))?;
+        }
+        Ok(())
+    }
+
+    /// Zxids of the snapshots that are there, rising.
+    pub fn snapshots(&self) -> &[Zxid] {
+        &self.snapshots
+    }
+}
+
+/// How a slice of work ended.
+enum Work {
+    /// An operation is under way, or something else has to come first.
+    UnderWay,
+    /// The next slice can follow at once.
+    Again,
+    /// The snapshot can be published.
+    Done,
+}

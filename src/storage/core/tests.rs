@@ -1,0 +1,396 @@
+//! The core over a simulated disk, driven as its shell drives it.
+
+use super::*;
+use crate::storage::log::{BatchBuilder, LogIndex, Replay};
+use crate::storage::sim_disk::SimDisk;
+use crate::storage::snapshot::{SnapshotInfo, SnapshotReader};
+
+fn options() -> Options {
+    Options { segment_len: 64 << 10, record_len_max: 6000, force_sync: true, snapshots_retained: 2 }
+}
+
+/// Numbers from 1 on as a snapshot.
+struct Numbers {
+    zxid: Zxid,
+    given: i64,
+}
+
+impl SnapshotSource for Numbers {
+    fn info(&self) -> SnapshotInfo {
+        SnapshotInfo { zxid: self.zxid, znodes: self.zxid.0 as u64, ..SnapshotInfo::default() }
+    }
+
+    fn fill(&mut self, out: &mut Vec<u8>, budget: usize) -> u32 {
+        let mut count = 0;
+        while self.given < self.zxid.0 && out.len() < budget {
+            self.given += 1;
+            out.extend_from_slice(&self.given.to_be_bytes());
+            count += 1;
+        }
+        count
+    }
+}
+
+struct Rig {
+    disk: SimDisk,
+    core: Core,
+    reports: Vec<Report>,
+    next: i64,
+    cost: u64,
+}
+
+type Records = Vec<(Zxid, Vec<u8>)>;
+
+fn tail_of(disk: &SimDisk, from: Zxid) -> Result<(LogTail, Records), StorageError> {
+    let mut disk = disk.clone();
+    let index = LogIndex::read(&mut disk)?;
+    let mut replay: Replay<'_> = index.replay(from)?;
+    let mut records = Vec::new();
+    while let Some(segment) = replay.next_segment(&mut disk)? {
+        records.extend(segment.records().map(|record| (record.zxid, record.payload.to_vec())));
+    }
+    Ok((replay.finish(&mut disk)?, records))
+}
+
+fn payload(zxid: i64) -> Vec<u8> {
+    (0..(zxid * 37) % 900).map(|index| (index ^ zxid) as u8).collect()
+}
+
+impl Rig {
+    fn new(options: Options) -> Self {
+        Self::over(SimDisk::new(7), options)
+    }
+
+    fn over(disk: SimDisk, options: Options) -> Self {
+        let (tail, _) = tail_of(&disk, Zxid::ZERO).expect("a sound log");
+        let core = Core::open(&mut disk.clone(), options, &tail, 0xabcd).expect("no fault");
+        let next = tail.end.zxid.0 + 1;
+        Self { disk, core, reports: Vec::new(), next, cost: 0 }
+    }
+
+    fn append(&mut self, records: i64) {
+        let mut builder = self.core.take_spare_buffer().map_or_else(BatchBuilder::new, BatchBuilder::reuse);
+        for _ in 0..records {
+            builder.push(Zxid(self.next), &payload(self.next));
+            self.next += 1;
+        }
+        let batch = builder.finish().expect("some records");
+        self.cost += batch.cost();
+        self.core.handle(Command::Append(batch));
+    }
+
+    /// Runs until nothing is left to do.
+    fn settle(&mut self) {
+        let mut done = Vec::new();
+        loop {
+            let again = self.core.step(&mut self.disk);
+            while let Some(report) = self.core.poll_report() {
+                self.reports.push(report);
+            }
+            self.disk.wait(true, &mut done).expect("the simulated disk waits");
+            if done.is_empty() && !again {
+                return;
+            }
+            for completion in done.drain(..) {
+                self.core.complete(completion);
+            }
+        }
+    }
+
+    fn durable(&self) -> i64 {
+        let durable = self.reports.iter().rev().find_map(|report| match report {
+            Report::Durable { through } => Some(through.0),
+            _ => None,
+        });
+        durable.unwrap_or(0)
+    }
+
+    fn room(&self) -> (u64, bool) {
+        let room = self.reports.iter().rev().find_map(|report| match report {
+            Report::Room { admit_through, full } => Some((*admit_through, *full)),
+            _ => None,
+        });
+        room.expect("room is told at the start")
+    }
+
+    fn check(&self, through: i64) {
+        let (tail, records) = tail_of(&self.disk, Zxid::ZERO).expect("a sound log");
+        assert_eq!(tail.end.zxid, Zxid(through));
+        let zxids: Vec<i64> = records.iter().map(|(zxid, _)| zxid.0).collect();
+        assert_eq!(zxids, (1..=through).collect::<Vec<_>>());
+        for (zxid, bytes) in records {
+            assert_eq!(bytes, payload(zxid.0), "{zxid}");
+        }
+    }
+}
+
+#[test]
+fn what_is_appended_is_read_back_across_segments_and_restarts() {
+    let mut rig = Rig::new(options());
+    for round in 0..40 {
+        rig.append(1 + round % 7);
+        if round % 3 == 0 {
+            rig.settle();
+        }
+        if round % 13 == 12 {
+            rig.settle();
+            rig.core.handle(Command::Close);
+            rig.settle();
+            assert_eq!(rig.reports.last(), Some(&Report::Closed));
+            rig.check(rig.next - 1);
+            rig = Rig::over(rig.disk.restart(), options());
+        }
+    }
+    rig.settle();
+    assert_eq!(rig.durable(), rig.next - 1);
+    rig.check(rig.next - 1);
+    let segments = rig.disk.files().keys().filter(|name| segment_sequence(name).is_some()).count();
+    assert!(segments > 2, "{segments} segments");
+}
+
+#[test]
+fn batches_that_collect_behind_a_busy_disk_share_one_write() {
+    let mut rig = Rig::new(options());
+    rig.append(1);
+    rig.settle();
+    let (_, syncs) = rig.disk.counts();
+    for _ in 0..50 {
+        rig.append(1);
+        rig.core.step(&mut rig.disk);
+    }
+    rig.settle();
+    let (_, syncs_after) = rig.disk.counts();
+    assert!(syncs_after - syncs <= 5, "{} syncs for 50 batches", syncs_after - syncs);
+    rig.check(51);
+}
+
+#[test]
+fn an_idle_log_is_marked_and_a_lost_last_frame_is_then_rot() {
+    let mut rig = Rig::new(options());
+    rig.append(2);
+    rig.settle();
+    rig.append(2);
+    rig.settle();
+    let unmarked = rig.disk.restart();
+    for _ in 0..2 {
+        rig.core.handle(Command::Tick);
+        rig.settle();
+    }
+    let end = tail_of(&rig.disk, Zxid::ZERO).expect("sound").0.end;
+    let wipe = |disk: &SimDisk| {
+        disk.damage(&segment_name(1), |bytes| {
+            let end = end.offset as usize;
+            bytes[end - BLOCK_LEN..end].fill(0);
+        });
+    };
+    wipe(&unmarked);
+    assert_eq!(tail_of(&unmarked, Zxid::ZERO).expect("a torn tail, as far as anyone can know").0.end.zxid, Zxid(2));
+    wipe(&rig.disk);
+    let error = tail_of(&rig.disk, Zxid::ZERO).expect_err("known to be durable");
+    assert!(matches!(&error, StorageError::Damaged { file, .. } if file == &segment_name(1)), "{error}");
+    rig.disk.lose(&segment_name(1));
+    let error = tail_of(&rig.disk, Zxid::ZERO).expect_err("known to exist");
+    assert!(error.to_string().contains(&segment_name(1)), "{error}");
+}
+
+#[test]
+fn room_is_granted_before_it_is_used_and_comes_back() {
+    let mut rig = Rig::new(options());
+    rig.disk.set_capacity(Some(200 << 10));
+    rig.settle();
+    let mut refused = 0;
+    while refused < 3 {
+        // A batch of 20 records costs less than 32 KiB.
+        let (admit_through, full) = rig.room();
+        if rig.cost + (32 << 10) > admit_through {
+            assert!(full, "there is room for three segments");
+            refused += 1;
+            rig.core.handle(Command::Tick);
+            rig.settle();
+            continue;
+        }
+        rig.append(20);
+        rig.settle();
+        assert_eq!(rig.durable(), rig.next - 1, "what was admitted was written");
+    }
+    rig.check(rig.next - 1);
+    rig.disk.set_capacity(None);
+    rig.core.handle(Command::Tick);
+    rig.settle();
+    let (admit_through, full) = rig.room();
+    assert!(!full && admit_through >= rig.cost + (32 << 10));
+    rig.append(20);
+    rig.settle();
+    rig.check(rig.next - 1);
+}
+
+#[test]
+fn room_that_was_granted_holds_for_batches_of_any_size() {
+    for seed in 1..40u64 {
+        let mut rig = Rig::new(options());
+        let mut state = seed;
+        for _ in 0..60 {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            let mut builder = BatchBuilder::new();
+            for index in 0..1 + (state >> 40) % 9 {
+                if builder.cost() + 7000 > rig.core.options().batch_cost_max() {
+                    break;
+                }
+                builder.push(Zxid(rig.next), &vec![1; ((state >> 20).wrapping_mul(index + 1) % 6001) as usize]);
+                rig.next += 1;
+            }
+            let batch = builder.finish().expect("some records");
+            // Nothing completes in between: the grant alone must do.
+            rig.core.step(&mut rig.disk);
+            while let Some(report) = rig.core.poll_report() {
+                rig.reports.push(report);
+            }
+            if rig.cost + batch.cost() > rig.room().0 {
+                rig.disk.set_capacity(Some(rig.disk.used()));
+                rig.settle();
+                assert_eq!(rig.durable(), batch.first().0 - 1, "seed {seed}: everything admitted was written");
+                rig.disk.set_capacity(None);
+                rig.core.handle(Command::Tick);
+                rig.settle();
+            }
+            assert!(rig.cost + batch.cost() <= rig.room().0, "seed {seed}");
+            rig.cost += batch.cost();
+            rig.core.handle(Command::Append(batch));
+        }
+        rig.settle();
+        assert_eq!(rig.durable(), rig.next - 1);
+    }
+}
+
+#[test]
+fn a_failed_write_or_sync_is_the_last_word() {
+    for fail_sync in [false, true] {
+        let mut rig = Rig::new(options());
+        rig.append(3);
+        rig.settle();
+        if fail_sync {
+            rig.disk.fail_sync(1);
+        } else {
+            rig.disk.fail_write(1);
+        }
+        rig.append(1);
+        rig.settle();
+        rig.append(1);
+        rig.settle();
+        assert!(matches!(rig.reports.last(), Some(Report::Failed(DiskError::Failed { .. }))));
+        assert_eq!(rig.durable(), 3);
+        assert!(rig.core.has_ended());
+    }
+}
+
+#[test]
+fn a_batch_longer_than_what_is_left_is_split_and_one_longer_than_a_segment_too() {
+    let mut rig = Rig::new(options());
+    rig.append(500);
+    assert!(rig.cost > 2 * rig.core.options().segment_len);
+    rig.settle();
+    assert_eq!(rig.durable(), 500);
+    rig.check(500);
+}
+
+#[test]
+fn without_force_sync_nothing_waits_for_a_sync_and_an_idle_log_is_synced() {
+    let mut rig = Rig::new(Options { force_sync: false, ..options() });
+    rig.append(3);
+    rig.settle();
+    let (_, syncs) = rig.disk.counts();
+    rig.append(3);
+    rig.core.step(&mut rig.disk);
+    rig.settle();
+    assert_eq!(rig.durable(), 6);
+    assert_eq!(rig.disk.counts().1, syncs);
+    for _ in 0..2 {
+        rig.core.handle(Command::Tick);
+        rig.settle();
+    }
+    for seed in 0..20 {
+        assert_eq!(tail_of(&rig.disk.crash_image(seed), Zxid::ZERO).expect("sound").0.end.zxid, Zxid(6));
+    }
+}
+
+fn read_numbers(disk: &SimDisk, zxid: Zxid) -> Vec<i64> {
+    let mut disk = disk.clone();
+    let mut reader = SnapshotReader::open(&mut disk, zxid).expect("a sound snapshot");
+    let mut numbers = Vec::new();
+    while let Some(frame) = reader.next_frame(&mut disk).expect("a sound snapshot") {
+        numbers.extend(frame.payload().chunks_exact(8).map(|bytes| i64::from_be_bytes(bytes.try_into().expect("8"))));
+    }
+    reader.close(&mut disk);
+    numbers
+}
+
+#[test]
+fn snapshots_are_whole_and_old_files_go_behind_them() {
+    let mut rig = Rig::new(options());
+    let mut last = Zxid::ZERO;
+    for _ in 0..4 {
+        for _ in 0..30 {
+            rig.append(7);
+        }
+        rig.settle();
+        last = Zxid(rig.next - 1);
+        rig.core.handle(Command::Snapshot(Box::new(Numbers { zxid: last, given: 0 })));
+        rig.append(1);
+        rig.settle();
+        assert!(rig.reports.iter().any(|report| matches!(report, Report::SnapshotDone(done) if done.zxid == last)));
+        assert_eq!(read_numbers(&rig.disk, last), (1..=last.0).collect::<Vec<_>>());
+    }
+    let files = rig.disk.files();
+    let snapshots: Vec<Zxid> = files.keys().filter_map(|name| snapshot_zxid(name)).collect();
+    assert_eq!(snapshots.len(), 2);
+    assert!(!files.contains_key(&segment_name(1)), "the beginning of the log was purged");
+    for from in [snapshots[0], last] {
+        let (_, records) = tail_of(&rig.disk, from).expect("the log reaches back to every retained snapshot");
+        assert_eq!(records.first().map(|(zxid, _)| zxid.0), Some(from.0 + 1));
+    }
+    assert!(tail_of(&rig.disk, Zxid::ZERO).is_err());
+}
+
+#[test]
+fn a_snapshot_without_room_is_given_up_and_the_log_goes_on() {
+    let mut rig = Rig::new(options());
+    rig.append(5);
+    rig.settle();
+    rig.disk.set_capacity(Some(rig.disk.used() + 8192));
+    rig.core.handle(Command::Snapshot(Box::new(Numbers { zxid: Zxid(5), given: -20_000 })));
+    rig.settle();
+    assert!(rig.reports.iter().any(|report| matches!(report, Report::SnapshotFailed { .. })));
+    assert!(!rig.disk.files().keys().any(|name| name.starts_with("snapshot")));
+    rig.append(5);
+    rig.settle();
+    rig.check(10);
+}
+
+#[test]
+fn a_busy_log_lets_one_slice_pass_a_frame() {
+    let mut rig = Rig::new(Options { segment_len: 32 << 20, ..options() });
+    rig.append(1);
+    rig.settle();
+    rig.core.handle(Command::Snapshot(Box::new(Numbers { zxid: Zxid(1), given: -200_000 })));
+    let start = rig.disk.history().len();
+    let mut done = Vec::new();
+    for _ in 0..30 {
+        rig.append(1);
+        while rig.core.step(&mut rig.disk) {}
+        rig.disk.wait(true, &mut done).expect("no fault");
+        done.drain(..).for_each(|completion| rig.core.complete(completion));
+        rig.append(1);
+    }
+    let history = rig.disk.history();
+    let (mut slices, mut worst) = (0, 0);
+    for line in &history[start..] {
+        if line.starts_with("write-durable") {
+            slices = 0;
+        } else if line.starts_with("write ") {
+            slices += 1;
+            worst = worst.max(slices);
+        }
+    }
+    assert!(worst >= 1, "the snapshot gets on: {history:?}");
+    assert!(worst <= 2, "{worst} slices between two frames");
+}
