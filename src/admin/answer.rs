@@ -15,7 +15,7 @@ use super::word::Word;
 use crate::ids::SessionId;
 use crate::wire::op::OpCode;
 
-/// Which costly parts of a [`Status`] a word looks at. `server` is always to be filled.
+/// Which costly parts of a [`Status`] a word looks at. `server`, `about` and `trace_mask` are always to be filled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
     /// `connections`.
@@ -28,8 +28,8 @@ pub struct Needs {
     pub monitor: bool,
     /// `data_dir_bytes` and `log_dir_bytes`.
     pub dir_bytes: bool,
-    /// `environment`.
-    pub environment: bool,
+    /// `memory`.
+    pub memory: bool,
     /// `digests`.
     pub digests: bool,
 }
@@ -41,7 +41,7 @@ pub fn needs(word: Word) -> Needs {
         Word::Conf | Word::Dirs => Needs { dir_bytes: true, ..nothing },
         Word::Cons | Word::Stat => Needs { connections: true, ..nothing },
         Word::Dump => Needs { connections: true, sessions: true, ..nothing },
-        Word::Envi => Needs { environment: true, ..nothing },
+        Word::Envi => Needs { memory: true, ..nothing },
         Word::Hash => Needs { digests: true, ..nothing },
         Word::Mntr => Needs { monitor: true, ..nothing },
         Word::Wchc | Word::Wchp | Word::Wchs => Needs { watches: true, ..nothing },
@@ -155,8 +155,8 @@ fn by_path(watches: &BTreeMap<SessionId, BTreeSet<String>>) -> BTreeMap<&str, BT
 }
 
 fn conf(out: &mut String, status: &Status) {
-    let conf = &status.conf;
-    line(out, "clientPort=", conf.client_port);
+    let conf = &status.about.conf;
+    line(out, "clientPort=", status.server.client_port);
     line(out, "secureClientPort=", conf.secure_client_port);
     line(out, "dataDir=", &conf.data_dir);
     line(out, "dataDirSize=", status.data_dir_bytes);
@@ -275,7 +275,7 @@ fn dump(out: &mut String, status: &Status) {
 }
 
 fn envi(out: &mut String, status: &Status) {
-    let environment = &status.environment;
+    let environment = &status.about.environment;
     out.push_str("Environment:\n");
     line(out, "zookeeper.version=", full_version());
     for (name, value) in [
@@ -291,14 +291,10 @@ fn envi(out: &mut String, status: &Status) {
             line(out, name, value);
         }
     }
-    for (name, value) in [
-        ("os.memory.free=", environment.memory_free_mb),
-        ("os.memory.max=", environment.memory_max_mb),
-        ("os.memory.total=", environment.memory_total_mb),
-    ] {
-        if let Some(value) = value {
-            line(out, name, format_args!("{value}MB"));
-        }
+    if let Some(memory) = status.memory {
+        line(out, "os.memory.free=", format_args!("{}MB", memory.free_mb));
+        line(out, "os.memory.max=", format_args!("{}MB", memory.max_mb));
+        line(out, "os.memory.total=", format_args!("{}MB", memory.total_mb));
     }
 }
 

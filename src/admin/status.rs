@@ -13,8 +13,8 @@ use crate::wire::op::OpCode;
 pub struct Status {
     /// The server as a whole: looked at by most words.
     pub server: ServerStatus,
-    /// `conf`.
-    pub conf: ConfStatus,
+    /// `conf`, `envi`: what does not change while the server runs.
+    pub about: About,
     /// `cons`, `stat`, `dump`: all connections, the one that asks included.
     pub connections: Vec<ConnectionStatus>,
     /// `dump`.
@@ -28,12 +28,21 @@ pub struct Status {
     pub data_dir_bytes: u64,
     /// `dirs`, `conf`: bytes in the folder of the log.
     pub log_dir_bytes: u64,
-    /// `envi`.
-    pub environment: EnvironmentStatus,
+    /// `envi`; `None` is left out.
+    pub memory: Option<MemoryStatus>,
     /// `hash`: the tree's digest at every 128th zxid, oldest first, at most the last [`DIGESTS_MAX`].
     pub digests: Vec<(Zxid, u64)>,
     /// `gtmk`, `stmk`: the mask, after `stmk` the new one. It has no effect but to be told.
     pub trace_mask: i64,
+}
+
+/// What does not change while the server runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct About {
+    /// `conf`.
+    pub conf: ConfStatus,
+    /// `envi`.
+    pub environment: EnvironmentStatus,
 }
 
 /// How many digests are kept for `hash` (`DataTree.DIGEST_LOG_LIMIT`).
@@ -79,6 +88,8 @@ impl Mode {
 pub struct ServerStatus {
     /// What it is doing.
     pub mode: Mode,
+    /// The client port that is really listened on.
+    pub client_port: u16,
     /// Latency of all requests, reads and writes, microseconds.
     pub latency: Tally,
     /// Frames read, four-letter words included.
@@ -98,8 +109,6 @@ pub struct ServerStatus {
 /// What `conf` tells. -1 stands for "not set" as in Apache's server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConfStatus {
-    /// The client port that is really listened on.
-    pub client_port: i32,
     /// The TLS port, -1 for none.
     pub secure_client_port: i32,
     /// Absolute folder of the snapshots (`dataDir/zoo-1`).
@@ -249,10 +258,15 @@ pub struct EnvironmentStatus {
     pub user_home: Option<String>,
     /// The folder in which the server was started.
     pub user_dir: Option<String>,
-    /// Memory that is free, MiB.
-    pub memory_free_mb: Option<u64>,
-    /// Memory that the server may use at most, MiB.
-    pub memory_max_mb: Option<u64>,
-    /// Memory that the server uses, MiB.
-    pub memory_total_mb: Option<u64>,
+}
+
+/// The memory of the process, MiB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryStatus {
+    /// What the machine has left.
+    pub free_mb: u64,
+    /// What the process may use at most.
+    pub max_mb: u64,
+    /// What it uses.
+    pub total_mb: u64,
 }

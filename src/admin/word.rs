@@ -74,9 +74,9 @@ pub const WORDS: [Word; 19] = [
 pub const STMK_ARGUMENT_LEN: usize = 8;
 
 impl Word {
-    /// The word whose four bytes these are. A client asks it of the first four bytes of a connection only: later they are
+    /// The word whose four bytes these are. Ask it of the first four bytes of a connection only: later they are
     /// a length.
-    pub fn from_bytes(bytes: [u8; 4]) -> Option<Self> {
+    pub fn parse(bytes: [u8; 4]) -> Option<Self> {
         WORDS.into_iter().find(|word| word.bytes() == bytes)
     }
 
@@ -164,12 +164,12 @@ mod tests {
 
     #[test]
     fn words_are_known_by_their_bytes() {
-        assert_eq!(Word::from_bytes(*b"ruok"), Some(Word::Ruok));
-        assert_eq!(Word::from_bytes([0xff, 0xf4, 0xff, 0xfd]), Some(Word::TelnetClose));
-        assert_eq!(Word::from_bytes(*b"RUOK"), None);
-        assert_eq!(Word::from_bytes([0, 0, 0, 45]), None);
+        assert_eq!(Word::parse(*b"ruok"), Some(Word::Ruok));
+        assert_eq!(Word::parse([0xff, 0xf4, 0xff, 0xfd]), Some(Word::TelnetClose));
+        assert_eq!(Word::parse(*b"RUOK"), None);
+        assert_eq!(Word::parse([0, 0, 0, 45]), None);
         for word in WORDS {
-            assert_eq!(Word::from_bytes(word.bytes()), Some(word));
+            assert_eq!(Word::parse(word.bytes()), Some(word));
         }
     }
 

@@ -86,8 +86,8 @@ impl Cores {
     }
 }
 
-/// A list of cores as the kernel writes it: `0-3,8`.
-pub(super) fn parse_list(text: &str) -> Option<Vec<usize>> {
+/// A list of cores as the kernel writes it: `0-3,8`. `None` if it is not one.
+pub fn parse_list(text: &str) -> Option<Vec<usize>> {
     const CORE_MAX: usize = 4095;
     let mut cores = Vec::new();
     for part in text.split(',') {

@@ -67,6 +67,7 @@ pub(super) const ACTS: &[&str] = &[
     "electionAlg",
     "enableEagerACLCheck",
     "enforce.auth.enabled",
+    "enforce.auth.schemes",
     "enforceQuota",
     "extendedTypesEnabled",
     "forceSync",
@@ -112,7 +113,7 @@ pub(super) const ACTS: &[&str] = &[
     "zoo.spin",
 ];
 
-/// Keys whose point is to protect. Those without which clients would be let in unchecked are errors (see `load`).
+/// Keys whose point is to protect. Those without which clients would be let in unchecked act, or are errors (see `load`).
 const UNPROTECTED: &[&str] = &[
     "IPAuthenticationProvider.usexforwardedfor",
     "SASLAuthenticationProvider.superPassword",
@@ -141,7 +142,6 @@ const NOT_BUILT: &[&str] = &[
     "connection_throttle_*",
     "controllerPort",
     "emulate353TTLNodes",
-    "enforce.auth.schemes",
     "fips-mode",
     "kerberos.*",
     "kinit",

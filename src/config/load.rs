@@ -3,6 +3,7 @@
 //! Sources: `QuorumPeerConfig.parseProperties` and `parseDynamicConfig`, `ServerConfig.parse`, `ZooKeeperServerMain`, and the
 //! classes that read the system properties.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
@@ -38,21 +39,6 @@ pub enum Source {
 pub struct Machine {
     /// The cores this process may run on, ascending, at least one.
     pub cores: Vec<usize>,
-}
-
-impl Machine {
-    /// This one. Where the kernel does not tell, the cores are numbered from 0.
-    pub fn this() -> Self {
-        let allowed = fs::read_to_string("/proc/self/status").ok().and_then(|status| {
-            let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
-            cores::parse_list(list.trim())
-        });
-        let count = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        // A container may have fewer cores' worth of time than cores to run on.
-        let mut cores = allowed.unwrap_or_else(|| (0..count).collect());
-        cores.truncate(count);
-        Self { cores }
-    }
 }
 
 /// The client port if there is no file.
@@ -148,7 +134,6 @@ fn read_properties(path: &Path) -> Result<(Vec<properties::Entry>, bool), Config
 
 fn assemble(mut settings: Settings, lines: Vec<MemberLine>, machine: &Machine) -> Result<Config, ConfigError> {
     let lines = member_lines(&mut settings, lines)?;
-    check_protection(&mut settings)?;
     let storage = storage(&mut settings)?;
     let static_listen = listen(&mut settings)?;
     let session = session(&mut settings)?;
@@ -223,21 +208,37 @@ fn member_lines(settings: &mut Settings, mut lines: Vec<MemberLine>) -> Result<V
     Ok(lines)
 }
 
-/// Settings that let in only clients who have proved who they are, which this server cannot do in the way they ask for.
-fn check_protection(settings: &mut Settings) -> Result<(), ConfigError> {
-    for key in ["sessionRequireClientSASLAuth", "enforce.auth.enabled"] {
-        if settings.flag(key, false) {
-            let setting = settings.text(key).expect("it was just read as true");
-            return Err(ConfigError::new(
-                ErrorKind::Unprotected,
-                "clients that have not authenticated would not be kept out, as this is not built yet",
-                "remove the line if everyone who reaches the port may connect",
-            )
-            .key(setting.key)
-            .at(Some(setting.place)));
-        }
+/// The schemes of which a client must have one (`AuthenticationHelper`); empty if everyone is let in. A setting that this
+/// server could not keep is an error: to go on would let in whom the operator wants to keep out.
+fn enforced_schemes(settings: &mut Settings) -> Result<BTreeSet<String>, ConfigError> {
+    let unprotected = |setting: &Setting, problem: String, advice: &str| {
+        ConfigError::new(ErrorKind::Unprotected, problem, advice).key(&setting.key).at(Some(setting.place.clone()))
+    };
+    if settings.flag("sessionRequireClientSASLAuth", false) {
+        let setting = settings.text("sessionRequireClientSASLAuth").expect("it was just read as true");
+        let problem = "SASL is not built yet, and without this line everyone would be let in".to_owned();
+        return Err(unprotected(&setting, problem, "remove it only if everyone who reaches the port may connect"));
     }
-    Ok(())
+    let schemes = settings.text("enforce.auth.schemes");
+    if !settings.flag("enforce.auth.enabled", false) {
+        return Ok(BTreeSet::new());
+    }
+    let enabled = settings.text("enforce.auth.enabled").expect("it was just read as true");
+    let Some(schemes) = schemes else {
+        return Err(ConfigError::new(
+            ErrorKind::Conflict,
+            "is true while enforce.auth.schemes is not set",
+            "say which schemes count, e.g. enforce.auth.schemes=digest",
+        )
+        .key(&enabled.key)
+        .at(Some(enabled.place)));
+    };
+    let names: BTreeSet<_> = schemes.value.split(',').map(|name| name.trim().to_owned()).collect();
+    if let Some(stranger) = names.iter().find(|name| !matches!(name.as_str(), "digest" | "ip")) {
+        let problem = format!("this server does not have the authentication scheme \"{stranger}\"");
+        return Err(unprotected(&schemes, problem, "name digest or ip"));
+    }
+    Ok(names)
 }
 
 fn storage(settings: &mut Settings) -> Result<StorageConfig, ConfigError> {
@@ -603,6 +604,7 @@ fn access(settings: &mut Settings) -> Result<AccessConfig, ConfigError> {
     };
     let skip_acl = settings.text("skipACL");
     let access = AccessConfig {
+        enforced_schemes: enforced_schemes(settings)?,
         skip_acl: skip_acl.as_ref().is_some_and(|setting| setting.value == "yes"),
         eager_acl_check: settings.flag("enableEagerACLCheck", false),
         digest_enabled: settings.flag("DigestAuthenticationProvider.enabled", true),

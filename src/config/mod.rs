@@ -15,7 +15,7 @@
 //! Three things differ from Apache's server on purpose: old snapshots are purged unless `autopurge.purgeInterval` says
 //! otherwise; `jute.maxbuffer`, `readonlymode.enabled` and `znode.container.*`, which Apache reads as Java system properties
 //! only, act in the file too, with and without the `zookeeper.` prefix; and a setting that keeps out clients who have not
-//! proved who they are is an error as long as it cannot be kept.
+//! proved who they are is an error where it cannot be kept.
 
 mod cores;
 mod data_dir;
@@ -27,11 +27,12 @@ mod notices;
 pub mod properties;
 mod settings;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-pub use cores::{Cores, SHARDS_MAX, SPIN_US_DEFAULT, SPIN_US_MAX};
+pub use cores::{Cores, SHARDS_MAX, SPIN_US_DEFAULT, SPIN_US_MAX, parse_list as parse_core_list};
 pub use data_dir::{FOLDER, folder, prepare};
 pub use ensemble::{Ensemble, HostPort, MEMBERS_MAX, Member, PeerAddress, PeerType, Quorums};
 pub use error::{ConfigError, ErrorKind, Place};
@@ -121,6 +122,9 @@ pub struct SessionConfig {
 /// Who may do what.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccessConfig {
+    /// `enforce.auth.schemes`, if `enforce.auth.enabled`: a client that has an identity of none of these schemes may only
+    /// authenticate, and is answered SESSIONCLOSEDREQUIRESASLAUTH and closed for anything else. Empty: everyone may ask.
+    pub enforced_schemes: BTreeSet<String>,
     /// `skipACL`: no access is ever checked.
     pub skip_acl: bool,
     /// `enableEagerACLCheck`: a write is checked before it is sent to the leader.

@@ -2,14 +2,15 @@
 
 use super::super::figures::Figures;
 use super::super::status::{
-    ConfStatus, ConnectionSession, EnvironmentStatus, MonitorStatus, ResponseBytes, ServerStatus, SessionStatus,
+    About, ConfStatus, ConnectionSession, EnvironmentStatus, MemoryStatus, MonitorStatus, ResponseBytes, ServerStatus,
+    SessionStatus,
 };
 use super::super::word::WORDS;
 use super::*;
 use crate::ids::Zxid;
 use crate::time::WallTime;
 
-const SESSION: SessionId = SessionId(0x1000_011a_3280_000);
+const SESSION: SessionId = SessionId(0x0100_0011_a328_0000);
 
 fn tally(values: &[u64]) -> Tally {
     let mut tally = Tally::default();
@@ -59,6 +60,7 @@ fn status() -> Status {
     Status {
         server: ServerStatus {
             mode: Mode::Standalone,
+            client_port: 28731,
             latency: tally(&[0, 10_900, 1_000]),
             packets_received: 20,
             packets_sent: 19,
@@ -67,17 +69,23 @@ fn status() -> Status {
             zxid: Zxid(3),
             node_count: 7,
         },
-        conf: ConfStatus {
-            client_port: 28731,
-            secure_client_port: -1,
-            data_dir: "/data/zoo-1".to_owned(),
-            data_log_dir: "/log/zoo-1".to_owned(),
-            tick_ms: 2000,
-            cnxns_per_address_max: 60,
-            timeout_min_ms: 4000,
-            timeout_max_ms: 40_000,
-            listen_backlog: -1,
-            server_id: 0,
+        about: About {
+            conf: ConfStatus {
+                secure_client_port: -1,
+                data_dir: "/data/zoo-1".to_owned(),
+                data_log_dir: "/log/zoo-1".to_owned(),
+                tick_ms: 2000,
+                cnxns_per_address_max: 60,
+                timeout_min_ms: 4000,
+                timeout_max_ms: 40_000,
+                listen_backlog: -1,
+                server_id: 0,
+            },
+            environment: EnvironmentStatus {
+                host_name: Some("localhost".to_owned()),
+                os_name: Some("Linux".to_owned()),
+                ..EnvironmentStatus::default()
+            },
         },
         connections: vec![
             asking,
@@ -104,13 +112,7 @@ fn status() -> Status {
         },
         data_dir_bytes: 67_109_337,
         log_dir_bytes: 67_109_338,
-        environment: EnvironmentStatus {
-            host_name: Some("localhost".to_owned()),
-            os_name: Some("Linux".to_owned()),
-            os_arch: None,
-            memory_free_mb: Some(249),
-            ..EnvironmentStatus::default()
-        },
+        memory: Some(MemoryStatus { free_mb: 249, max_mb: 1000, total_mb: 256 }),
         digests: vec![(Zxid(0x80), 5), (Zxid(0x100), u64::MAX - 1)],
         trace_mask: 306,
     }
@@ -202,7 +204,8 @@ fn small_words() {
     assert_eq!(
         answer(Word::Envi, &status),
         format!(
-            "Environment:\nzookeeper.version={}\nhost.name=localhost\nos.name=Linux\nos.memory.free=249MB\n",
+            "Environment:\nzookeeper.version={}\nhost.name=localhost\nos.name=Linux\nos.memory.free=249MB\n\
+             os.memory.max=1000MB\nos.memory.total=256MB\n",
             full_version()
         )
     );
@@ -299,8 +302,8 @@ fn needs_are_the_truth() {
         if !needs.dir_bytes {
             (part.data_dir_bytes, part.log_dir_bytes) = (0, 0);
         }
-        if !needs.environment {
-            part.environment = empty.environment;
+        if !needs.memory {
+            part.memory = empty.memory;
         }
         if !needs.digests {
             part.digests = empty.digests;
