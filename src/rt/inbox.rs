@@ -314,8 +314,14 @@ impl<T: Send> Receiver<T> {
         while out.len() - before < max {
             match self.queue().try_recv() {
                 Ok(message) => out.push(message),
+                Err(flume::TryRecvError::Empty) => break,
                 Err(flume::TryRecvError::Disconnected) if out.len() == before => return Err(Closed),
-                Err(_) => break,
+                Err(flume::TryRecvError::Disconnected) => {
+                    // The last sender may have gone before `waiting` was set and rung nobody: a receiver that now sleeps in
+                    // its ring would never hear of the end.
+                    self.shared.wake_receiver();
+                    break;
+                }
             }
         }
         let taken = out.len() - before;

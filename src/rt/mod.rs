@@ -9,10 +9,19 @@
 //! | `bell` | how another thread wakes an executor, without glommio's own foreign wakers |
 //! | [`inbox`] | a bounded queue and a doorbell: batches between threads, one wake-up a batch |
 //! | [`listener`], [`socket`] | TCP: sockets that cost nothing while idle |
+//! | [`ring`] | the data folder on io_uring and O_DIRECT, for the log thread |
+//! | [`faulty`] | a disk that fails on purpose |
+//! | [`selftest`], [`limits`] | what the machine lets us do |
+//! | [`clock`], [`signal`] | the time; SIGTERM |
 
 mod bell;
+pub mod clock;
 pub mod executor;
+pub mod faulty;
 pub mod inbox;
+pub mod limits;
 pub mod listener;
+pub mod ring;
 pub mod selftest;
+pub mod signal;
 pub mod socket;
