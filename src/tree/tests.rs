@@ -1,6 +1,7 @@
 //! The room as a whole: the rules of each transaction one by one (`rules`), random transactions against a plain model
 //! (`model`), and a log that Apache's own server wrote (`oracle`).
 
+mod oracle;
 mod rules;
 
 use std::collections::{BTreeMap, BTreeSet};
