@@ -16,6 +16,7 @@
 pub mod admin;
 pub mod config;
 pub mod ids;
+pub mod pipeline;
 pub mod rt;
 pub mod session;
 pub mod storage;

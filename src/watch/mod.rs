@@ -87,7 +87,7 @@ pub enum Tables {
     /// Child watches: a znode's children have changed.
     Child,
     /// Data watches and then child watches, each watcher once: a znode was deleted.
-    Both,
+    DataThenChild,
 }
 
 /// The modes of a watch, as bits of a word: three of the data table, two of the child table.
@@ -208,7 +208,7 @@ impl WatchTable {
                 (event, tables),
                 (EventType::NodeCreated | EventType::NodeDataChanged, Tables::Data)
                     | (EventType::NodeChildrenChanged, Tables::Child)
-                    | (EventType::NodeDeleted, Tables::Both)
+                    | (EventType::NodeDeleted, Tables::DataThenChild)
             ),
             "{event:?} does not concern {tables:?}"
         );
@@ -218,7 +218,7 @@ impl WatchTable {
         let (concerned, spent) = match tables {
             Tables::Data => (IN_DATA, DATA_ONCE),
             Tables::Child => (IN_CHILD, CHILD_ONCE),
-            Tables::Both => (ALL, DATA_ONCE | CHILD_ONCE),
+            Tables::DataThenChild => (ALL, DATA_ONCE | CHILD_ONCE),
         };
         let mut hearing = std::mem::take(&mut self.hearing);
         if let Some(slot) = self.paths.find(path) {

@@ -15,7 +15,7 @@ fn table() -> WatchTable {
 fn heard(table: &mut WatchTable, event: EventType, path: &str) -> Vec<Watcher> {
     let tables = match event {
         EventType::NodeChildrenChanged => Tables::Child,
-        EventType::NodeDeleted => Tables::Both,
+        EventType::NodeDeleted => Tables::DataThenChild,
         _ => Tables::Data,
     };
     let mut heard = Vec::new();
