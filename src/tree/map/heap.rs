@@ -29,6 +29,7 @@ use std::sync::{Arc, OnceLock};
 use std::{fmt, mem};
 
 use super::node::Node;
+use super::pool::Pool;
 
 /// Emptied bags kept for the next versions, so that a cut for each write does not allocate.
 const SPARE_BAGS_MAX: usize = 16;
@@ -61,15 +62,18 @@ struct Pinned {
 /// Where a dropped heap leaves what pinned versions still show; freed when the last pin goes.
 #[derive(Default)]
 struct Graveyard {
-    left: OnceLock<Vec<Node>>,
+    left: OnceLock<(Vec<Node>, Pool)>,
 }
 
 impl Drop for Graveyard {
     fn drop(&mut self) {
-        for node in self.left.take().unwrap_or_default() {
+        let Some((left, mut pool)) = self.left.take() else {
+            return;
+        };
+        for node in left {
             // SAFETY: every pin and the heap hold this graveyard, so all are gone: no version shows the node, and no
-            // other bag holds it.
-            unsafe { node.free() };
+            // other bag holds it. Its heap's pool came here with it.
+            unsafe { node.free(&mut pool) };
         }
     }
 }
@@ -102,8 +106,7 @@ pub struct HeapStats {
 /// The single writer's side of all maps that are versioned together: the seed of their hash, the current version's
 /// number, the live versions, and the retired nodes.
 ///
-/// Dropping it neither frees nor harms what is reachable from a current root: [`Map::clear`](super::Map::clear) the
-/// maps first. What pinned versions still show is freed with the last pin.
+/// Dropping it leaks what is reachable from a current root: [`Map::clear`](super::Map::clear) the maps first. What pinned versions still show is freed with the last pin.
 pub struct Heap {
     seed: u64,
     current: u64,
@@ -111,6 +114,7 @@ pub struct Heap {
     versions: VecDeque<Version>,
     spare_bags: Vec<Vec<Node>>,
     graveyard: Arc<Graveyard>,
+    pool: Pool,
     stats: HeapStats,
 }
 
@@ -123,6 +127,7 @@ impl Heap {
             versions: VecDeque::new(),
             spare_bags: Vec::new(),
             graveyard: Arc::default(),
+            pool: Pool::new(),
             stats: HeapStats::default(),
         }
     }
@@ -235,6 +240,12 @@ impl Heap {
         self.current
     }
 
+    /// Where nodes of the current version come from; [`Heap::count_new`] each.
+    #[inline(always)]
+    pub(super) fn pool(&mut self) -> &mut Pool {
+        &mut self.pool
+    }
+
     pub(super) fn count_new(&mut self, node: Node) {
         self.stats.nodes += 1;
         self.stats.bytes += node.size();
@@ -275,7 +286,7 @@ impl Heap {
         self.stats.nodes -= 1;
         self.stats.bytes -= node.size();
         // SAFETY: by this function's contract.
-        unsafe { node.free() };
+        unsafe { node.free(&mut self.pool) };
     }
 
     fn advance(&mut self) {
@@ -292,8 +303,13 @@ impl Heap {
 impl Drop for Heap {
     fn drop(&mut self) {
         self.reclaim();
-        let left = self.versions.iter_mut().flat_map(|version| mem::take(&mut version.bag)).collect();
-        assert!(self.graveyard.left.set(left).is_ok(), "a heap was dropped twice");
+        let left: Vec<Node> = self.versions.iter_mut().flat_map(|version| mem::take(&mut version.bag)).collect();
+        let mut pool = mem::replace(&mut self.pool, Pool::new());
+        if left.len() < self.stats.nodes {
+            // A map was not cleared, and its handle may still be used.
+            pool.leak();
+        }
+        assert!(self.graveyard.left.set((left, pool)).is_ok(), "a heap was dropped twice");
         // The heap's own pins and its hold on the graveyard go next; the last holder anywhere frees what is left.
     }
 }

@@ -29,6 +29,7 @@ mod hash;
 mod heap;
 mod iter;
 mod node;
+mod pool;
 #[cfg(test)]
 mod tests;
 
@@ -346,7 +347,7 @@ impl<E: Entry> Map<E> {
                 let mut slots = branch.as_ref().slots;
                 slots[index] = new;
                 heap.retire(Node::branch(branch));
-                new = heap.new_branch(slots);
+                new = heap.new_branch(&slots);
             }
         }
         self.root = new;
@@ -366,7 +367,7 @@ impl<E: Entry> Map<E> {
                         (*branch.as_ptr()).slots[index] = new;
                         return;
                     }
-                    new = heap.new_branch(slots);
+                    new = heap.new_branch(&slots);
                 } else {
                     new = heap.join(&slots, weight);
                 }
@@ -413,20 +414,23 @@ impl<E: Entry> Map<E> {
 /// Making nodes, which belong to the current version.
 impl Heap {
     fn new_leaf<E: Entry>(&mut self, entry: E, hash: u64) -> Slot {
-        let leaf = Leaf::allocate(self.current(), entry);
+        let version = self.current();
+        let leaf = Leaf::allocate(self.pool(), version, entry);
         self.count_new(Node::leaf(leaf));
         Slot::leaf(leaf, tag(hash))
     }
 
-    fn new_branch(&mut self, slots: [Slot; FANOUT]) -> Slot {
-        let branch = Branch::allocate(self.current(), slots);
+    fn new_branch(&mut self, slots: &[Slot; FANOUT]) -> Slot {
+        let version = self.current();
+        let branch = Branch::allocate(self.pool(), version, slots);
         self.count_new(Node::branch(branch));
         Slot::branch(branch)
     }
 
     fn new_bucket(&mut self, slots: &[Slot], cap: usize) -> Bucket {
         debug_assert!(slots.len() <= cap);
-        let bucket = Bucket::allocate(self.current(), cap);
+        let version = self.current();
+        let bucket = Bucket::allocate(self.pool(), version, cap);
         for &slot in slots {
             // SAFETY: just made with room for them.
             unsafe { bucket.push(slot) };
@@ -479,7 +483,7 @@ impl Heap {
         for group in leaves.chunk_by_mut(|a, b| digit(a.0, depth) == digit(b.0, depth)) {
             slots[digit(group[0].0, depth)] = self.split(group, depth + 1);
         }
-        self.new_branch(slots)
+        self.new_branch(&slots)
     }
 
     /// One slot for all leaves below the children of a branch that have `weight` leaves in all and no branch among them.

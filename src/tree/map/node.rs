@@ -20,11 +20,12 @@
 //! Addresses of user space fit 47 bits on x86-64 and 48 on AArch64 unless a program asks mmap for more, which
 //! allocators do not; [`Slot::new`] checks it for every node.
 
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::alloc::Layout;
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 
 use super::Entry;
+use super::pool::Pool;
 
 /// Children of a branch: four bits of the hash a level.
 pub(super) const FANOUT: usize = 16;
@@ -150,10 +151,10 @@ pub(super) struct Branch {
 }
 
 impl Branch {
-    pub(super) fn allocate(version: u64, slots: [Slot; FANOUT]) -> NonNull<Self> {
-        let node = allocate(Layout::new::<Self>()).cast::<Self>();
+    pub(super) fn allocate(pool: &mut Pool, version: u64, slots: &[Slot; FANOUT]) -> NonNull<Self> {
+        let node = pool.allocate(Layout::new::<Self>()).cast::<Self>();
         // SAFETY: fresh memory of this layout.
-        unsafe { node.write(Self { version, slots }) };
+        unsafe { node.write(Self { version, slots: *slots }) };
         node
     }
 }
@@ -170,10 +171,11 @@ struct BucketHead {
 pub(super) struct Bucket(NonNull<BucketHead>);
 
 impl Bucket {
-    /// A bucket with room for `cap` leaves, or one more: an odd number of slots fills the allocator's 16-byte steps.
-    pub(super) fn allocate(version: u64, cap: usize) -> Self {
-        let cap = u32::try_from(cap | 1).expect("a bucket of more than four thousand million colliding keys");
-        let node = allocate(Self::layout(cap)).cast::<BucketHead>();
+    /// A bucket with room for at least `cap` leaves. Few different sizes, so that what one bucket leaves another can use.
+    pub(super) fn allocate(pool: &mut Pool, version: u64, cap: usize) -> Self {
+        let cap = if cap <= 2 { 2 } else { cap.next_multiple_of(4) };
+        let cap = u32::try_from(cap).expect("a bucket of more than four thousand million colliding keys");
+        let node = pool.allocate(Self::layout(cap)).cast::<BucketHead>();
         // SAFETY: fresh memory of a layout that begins with the head.
         unsafe { node.write(BucketHead { version, len: 0, cap }) };
         Self(node)
@@ -276,9 +278,9 @@ pub(super) struct Leaf<E> {
 }
 
 impl<E> Leaf<E> {
-    pub(super) fn allocate(version: u64, entry: E) -> NonNull<Self> {
+    pub(super) fn allocate(pool: &mut Pool, version: u64, entry: E) -> NonNull<Self> {
         const { assert!(align_of::<Self>() > KIND_MASK && align_of::<Self>() <= 16) };
-        let node = allocate(Layout::new::<Self>()).cast::<Self>();
+        let node = pool.allocate(Layout::new::<Self>()).cast::<Self>();
         // SAFETY: fresh memory of this layout.
         unsafe { node.write(Self { version, entry }) };
         node
@@ -287,39 +289,27 @@ impl<E> Leaf<E> {
 
 /// What the heap must know of a node whose type it has forgotten.
 pub(super) struct Kind {
-    size: unsafe fn(NonNull<u8>) -> usize,
-    free: unsafe fn(NonNull<u8>),
+    layout: unsafe fn(NonNull<u8>) -> Layout,
+    /// Drops what the node owns besides its memory.
+    drop: Option<unsafe fn(NonNull<u8>)>,
 }
 
 impl Kind {
-    pub(super) const BRANCH: &'static Self = &Self {
-        size: |_| size_of::<Branch>(),
-        // SAFETY: by the contract of `Node`, called once, with a branch; it came from `allocate` with this layout.
-        free: |node| unsafe { dealloc(node.as_ptr(), Layout::new::<Branch>()) },
+    const BRANCH: &'static Self = &Self { layout: |_| Layout::new::<Branch>(), drop: None };
+
+    const BUCKET: &'static Self = &Self {
+        // SAFETY: by the contract of `Node`, called with a bucket that is alive. `cap` never changes.
+        layout: |node| Bucket::layout(unsafe { node.cast::<BucketHead>().as_ref() }.cap),
+        drop: None,
     };
 
-    pub(super) const BUCKET: &'static Self = &Self {
-        // SAFETY: by the contract of `Node`, called with a bucket that is alive.
-        size: |node| unsafe { Bucket::layout(node.cast::<BucketHead>().as_ref().cap).size() },
-        // SAFETY: by the contract of `Node`, called once, with a bucket; it came from `allocate` with this layout,
-        // because `cap` never changes.
-        free: |node| unsafe {
-            let cap = node.cast::<BucketHead>().as_ref().cap;
-            dealloc(node.as_ptr(), Bucket::layout(cap));
-        },
-    };
-
-    pub(super) const fn leaf<E: Entry>() -> &'static Self {
+    const fn leaf<E: Entry>() -> &'static Self {
         struct Of<E>(PhantomData<E>);
         impl<E: Entry> Of<E> {
             const KIND: &'static Kind = &Kind {
-                size: |_| size_of::<Leaf<E>>(),
-                // SAFETY: by the contract of `Node`, called once, with a leaf of `E`; it came from `allocate` with
-                // this layout, and nobody uses the entry any more.
-                free: |node| unsafe {
-                    ptr::drop_in_place(node.cast::<Leaf<E>>().as_ptr());
-                    dealloc(node.as_ptr(), Layout::new::<Leaf<E>>());
-                },
+                layout: |_| Layout::new::<Leaf<E>>(),
+                // SAFETY: by the contract of `Node`, called once, with a leaf of `E` whose entry nobody uses any more.
+                drop: Some(|node| unsafe { ptr::drop_in_place(&raw mut (*node.cast::<Leaf<E>>().as_ptr()).entry) }),
             };
         }
         Of::<E>::KIND
@@ -363,21 +353,22 @@ impl Node {
     /// Bytes of the node itself, without what its entry points to.
     pub(super) fn size(self) -> usize {
         // SAFETY: alive and of this kind by the type's invariant.
-        unsafe { (self.kind.size)(self.address) }
+        unsafe { (self.kind.layout)(self.address) }.size()
     }
 
     /// Frees the node (a leaf's entry is dropped), but nothing below it.
     ///
     /// # Safety
-    /// Nobody uses the node now or later: neither a reader nor another `Node`.
-    pub(super) unsafe fn free(self) {
-        // SAFETY: alive and of this kind by the type's invariant, and the last use by this function's contract.
-        unsafe { (self.kind.free)(self.address) }
+    /// Its memory came from `pool`, and nobody uses the node now or later: neither a reader nor another `Node`.
+    pub(super) unsafe fn free(self, pool: &mut Pool) {
+        // SAFETY: alive and of this kind by the type's invariant, and the last use by this function's contract; `layout`
+        // is the one it was allocated with.
+        unsafe {
+            let layout = (self.kind.layout)(self.address);
+            if let Some(drop) = self.kind.drop {
+                drop(self.address);
+            }
+            pool.free(self.address, layout);
+        }
     }
-}
-
-fn allocate(layout: Layout) -> NonNull<u8> {
-    // SAFETY: no layout here has size zero, each begins with a version.
-    let node = unsafe { alloc(layout) };
-    NonNull::new(node).unwrap_or_else(|| handle_alloc_error(layout))
 }
