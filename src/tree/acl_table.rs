@@ -25,7 +25,8 @@ impl AclId {
 pub struct AclEntry {
     /// As it travels.
     pub list: AclList<'static>,
-    /// What everybody may do by it: the fast path of every check.
+    /// What everybody may do by it: the fast path of every check. A list without entries forbids nothing, as in Apache
+    /// (`ZooKeeperServer.checkACL`).
     pub anyone: Perms,
     /// Its entries, decoded.
     pub entries: Vec<Acl<'static>>,
@@ -36,8 +37,9 @@ impl AclEntry {
     pub fn new(list: AclList<'static>) -> Self {
         let entries: Vec<Acl<'static>> =
             list.iter().map(|acl| Acl { perms: acl.perms, id: acl.id.into_owned() }).collect();
-        let anyone = entries.iter().filter(|acl| acl.id == Id::anyone()).fold(0, |perms, acl| perms | acl.perms.0);
-        Self { list, anyone: Perms(anyone), entries }
+        let by_entry = entries.iter().filter(|acl| acl.id == Id::anyone()).fold(0, |perms, acl| perms | acl.perms.0);
+        let anyone = if entries.is_empty() { Perms::ALL } else { Perms(by_entry) };
+        Self { list, anyone, entries }
     }
 }
 
@@ -207,6 +209,7 @@ mod tests {
         interner.release(&mut table, id);
         assert_eq!(AclEntry::new(AclList::READ_ONLY).anyone, Perms::READ);
         assert_eq!(AclEntry::new(list(3)).anyone, Perms(0));
+        assert_eq!(AclEntry::new(AclList::from_entries([].iter())).anyone, Perms::ALL);
         assert_eq!(AclEntry::new(list(3)).entries[0].perms, Perms(3));
     }
 

@@ -74,16 +74,16 @@ impl Loader {
         self.tree.acls.intern(&mut self.tree.head.acls, list)
     }
 
-    /// Puts in a znode.
+    /// Puts in a znode. Behind an error the loader is of no more use.
     pub fn insert_loaded(&mut self, LoadedZnode(znode): LoadedZnode) -> Result<(), LoadError> {
-        if self.tree.head.znode(&znode.path).is_some() {
-            return Err(LoadError::Duplicate(znode.path));
-        }
+        let path = Arc::clone(&znode.path);
         if !self.tree.acls.is_known(znode.acl) {
-            return Err(LoadError::UnknownAcl(znode.path));
+            return Err(LoadError::UnknownAcl(path));
         }
-        self.paths.push(Arc::clone(&znode.path));
-        self.tree.add(znode);
+        if self.tree.add(znode) {
+            return Err(LoadError::Duplicate(path));
+        }
+        self.paths.push(path);
         Ok(())
     }
 
@@ -101,7 +101,7 @@ impl Loader {
         let mut tree = self.tree;
         tree.forget_unused_acls();
         let mut subjects: Vec<Arc<str>> = Vec::new();
-        tree.head.descend(QUOTA_ROOT, |znode| {
+        tree.head.descend(QUOTA_ROOT, usize::MAX, |znode| {
             if znode.num_children() == 0
                 && let Some((parent, LIMITS_NAME)) = split_path(&znode.path)
                 && let Some(subject) = quota_subject(parent)

@@ -137,24 +137,46 @@ impl View {
 
     /// How many znodes are below a path, at any depth. Takes as long as there are many.
     pub fn all_children_number(&self, path: &str) -> usize {
-        if path == "/" {
-            return self.nodes.len() - 1;
-        }
-        let mut below = 0_usize;
-        self.descend(path, |_| below += 1);
-        below.saturating_sub(1)
+        if path == "/" { self.nodes.len() - 1 } else { self.usage(path).0.saturating_sub(1) }
     }
 
-    /// Visits a znode, if it is there, and all below it, parents first. Not recursive: paths may be as deep as frames are
-    /// long.
-    pub(super) fn descend(&self, path: &str, mut visit: impl FnMut(&Znode)) {
+    /// How many znodes are at a path and below it, and the bytes of their data.
+    pub(super) fn usage(&self, path: &str) -> (usize, usize) {
+        // A step down costs about as much as 20 steps of a walk over everything, which is in the order of the memory.
+        let steps_max = 16 + self.nodes.len() / 16;
+        let (mut znodes, mut bytes) = (0, 0);
+        let is_all = self.descend(path, steps_max, |znode| {
+            znodes += 1;
+            bytes += znode.data_len();
+        });
+        if is_all {
+            return (znodes, bytes);
+        }
+        let is_below = |znode: &&Znode| {
+            path == "/" || znode.path.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        self.iter().filter(is_below).fold((0, 0), |(znodes, bytes), znode| (znodes + 1, bytes + znode.data_len()))
+    }
+
+    /// Visits a znode, if it is there, and all below it, parents first; false if there are more than `steps_max`. Not
+    /// recursive: paths may be as deep as frames are long.
+    pub(super) fn descend(&self, path: &str, steps_max: usize, mut visit: impl FnMut(&Znode)) -> bool {
+        let mut steps_left = steps_max;
         let mut open = Vec::from_iter(self.znode(path));
         while let Some(znode) = open.pop() {
+            if open.len() + znode.num_children() >= steps_left {
+                return false;
+            }
+            steps_left -= 1;
             visit(znode);
-            open.extend(znode.children.iter().map(|child| {
-                self.znode(&child.path).unwrap_or_else(|| panic!("{} is a child but no znode", child.path))
-            }));
+            open.extend(
+                znode
+                    .children
+                    .iter()
+                    .map(|child| self.znode(&child.0).unwrap_or_else(|| panic!("{} is a child but no znode", child.0))),
+            );
         }
+        true
     }
 }
 

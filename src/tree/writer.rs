@@ -23,6 +23,9 @@ use crate::wire::stat::Stat;
 use crate::wire::txn::{CreateKind, CreateTxn, Txn, TxnHeader};
 use crate::wire::watch_event::EventType;
 
+/// So many nodes of the map at least are looked at when a batch ends, to see whether they can be freed: some 0.1 ms.
+const RECLAIM_MIN: usize = 1024;
+
 const ROOT: &str = "/";
 const ZOOKEEPER: &str = "/zookeeper";
 /// The znode that holds the ensemble's configuration.
@@ -107,6 +110,8 @@ pub struct Tree {
     pub(super) acls: Interner,
     pub(super) options: Options,
     history: History,
+    /// Nodes that waited to be freed behind the last cut.
+    retired_before: usize,
 }
 
 /// Why a transaction did not do what it says, and the stat if it did.
@@ -121,7 +126,8 @@ impl Tree {
                 if path == CONFIG { tree.acls.intern(&mut tree.head.acls, &AclList::READ_ONLY) } else { AclId::OPEN };
             // No client has changed its list, but Apache sets that of `config` with a version of -1 behind its creation.
             let stat = StatPersisted { aversion: if path == CONFIG { -1 } else { 0 }, ..StatPersisted::default() };
-            tree.add(Znode::new(path.into(), Some(share_data(b"")), acl, stat, &options.node_options()));
+            let znode = Znode::new(path.into(), Some(share_data(b"")), acl, stat, &options.node_options());
+            assert!(!tree.add(znode), "a new tree has {path} twice");
         }
         for path in [ZOOKEEPER, QUOTA_ROOT, CONFIG] {
             tree.list_child(path.into());
@@ -136,6 +142,7 @@ impl Tree {
             acls: Interner::default(),
             options,
             history: History::default(),
+            retired_before: 0,
         }
     }
 
@@ -169,12 +176,23 @@ impl Tree {
         self.heap.stats()
     }
 
-    /// Ends a batch: gives a version of the present state, and frees what no version shows any more.
+    /// Ends a batch: gives a version of the present state, and frees some of what no version shows any more: more than the
+    /// batch left behind, but not all that was kept for a snapshot at once, which would take as long as the snapshot is big.
     pub fn cut(&mut self) -> Version {
         let view = self.head.share();
         let version = Version::new(view, self.heap.cut());
-        self.heap.reclaim();
+        let retired = self.heap.stats().retired_nodes.saturating_sub(self.retired_before);
+        self.heap.reclaim_some(RECLAIM_MIN + 2 * retired);
+        self.retired_before = self.heap.stats().retired_nodes;
         version
+    }
+
+    /// Frees what no version shows any more, looking at so many nodes of the map at most; true if none is left over. For when
+    /// there is nothing else to do: [`Tree::cut`] keeps up by itself.
+    pub fn reclaim(&mut self, nodes_max: usize) -> bool {
+        let is_all = self.heap.reclaim_some(nodes_max);
+        self.retired_before = self.heap.stats().retired_nodes;
+        is_all
     }
 
     /// Makes an older version the newest state again, as a leader must that loses its office before its last writes were
@@ -288,7 +306,7 @@ impl Tree {
         let path: Arc<str> = (&*create.path).into();
         head.digest = head.digest.wrapping_sub(parent.digest());
         raise(parent, create.parent_cversion, zxid);
-        parent.children.insert(&mut self.heap, ChildName::new(Arc::clone(&path)));
+        parent.children.insert(&mut self.heap, ChildName(Arc::clone(&path)));
         head.digest = head.digest.wrapping_add(parent.digest());
         let (parent_path, parent_acl) = (Arc::clone(&parent.path), parent.acl);
 
@@ -305,7 +323,7 @@ impl Tree {
         let data = create.data.map(share_data);
         let znode = Znode::new(Arc::clone(&path), data, acl, stat, &self.options.node_options());
         let stat = znode.stat();
-        self.add(znode);
+        assert!(!self.add(znode), "{path} was created in the place of another");
 
         if let Some(subject) = quota_subject(&parent_path) {
             match name {
@@ -414,8 +432,10 @@ impl Tree {
         }
     }
 
-    /// Puts a znode in and counts it, all but its parent's entry for it.
-    pub(super) fn add(&mut self, znode: Znode) {
+    /// Puts a znode in and counts it, all but its parent's entry for it. True if there was one with its path, which must not
+    /// be: the tree is spoilt then.
+    #[must_use]
+    pub(super) fn add(&mut self, znode: Znode) -> bool {
         let head = &mut self.head;
         let path = &znode.path;
         head.digest = head.digest.wrapping_add(znode.digest());
@@ -434,8 +454,7 @@ impl Tree {
                 head.ephemerals += 1;
             }
         }
-        let replaced = head.nodes.insert(&mut self.heap, znode);
-        assert!(!replaced, "a znode was put in the place of another");
+        head.nodes.insert(&mut self.heap, znode)
     }
 
     /// Takes a znode without children out, all but its parent's entry for it.
@@ -468,7 +487,7 @@ impl Tree {
     /// when the znode was there for a second time, and the log will create both again.
     fn remove_below(&mut self, path: &Arc<str>) {
         let mut below = Vec::new();
-        self.head.descend(path, |znode| below.push(Arc::clone(&znode.path)));
+        self.head.descend(path, usize::MAX, |znode| below.push(Arc::clone(&znode.path)));
         // Parents came first, so from the back children come first.
         for path in below[1..].iter().rev() {
             let (parent, name) = split_path(path).expect("a path below another has a parent");
@@ -482,7 +501,7 @@ impl Tree {
     pub(super) fn list_child(&mut self, path: Arc<str>) -> bool {
         let Some((parent, _)) = split_path(&path) else { return false };
         let Some(parent) = self.head.nodes.get_mut(&mut self.heap, parent) else { return false };
-        parent.children.insert(&mut self.heap, ChildName::new(path));
+        parent.children.insert(&mut self.heap, ChildName(path));
         true
     }
 
@@ -522,11 +541,8 @@ impl Tree {
 
     /// Counts the usage of a quota anew (`updateQuotaForPath`).
     pub(super) fn recount_quota(&mut self, subject: &str) {
-        let (mut count, mut bytes) = (0, 0);
-        self.head.descend(subject, |znode| {
-            count += 1;
-            bytes += znode.data_len() as i64;
-        });
+        let (count, bytes) = self.head.usage(subject);
+        let (count, bytes) = (count as i64, bytes as i64);
         self.write_usage(&stats_path(subject), &StatsTrack::of_usage(count, bytes).to_string());
     }
 

@@ -233,26 +233,14 @@ impl Entry for Znode {
 
 /// A parent's entry for a child: the end of the child's path.
 #[derive(Clone, Debug)]
-pub(super) struct ChildName {
-    pub(super) path: Arc<str>,
-    start: u32,
-}
-
-impl ChildName {
-    /// # Panics
-    /// If the path is the root's or longer than 4 GiB: frames are bounded.
-    pub(super) fn new(path: Arc<str>) -> Self {
-        let slash = path.rfind('/').expect("a path has a slash");
-        assert!(slash + 1 < path.len(), "the root is no child");
-        Self { start: u32::try_from(slash + 1).expect("a path is far below 4 GiB"), path }
-    }
-}
+pub(super) struct ChildName(pub(super) Arc<str>);
 
 impl Entry for ChildName {
     type Key = str;
 
     fn key(&self) -> &str {
-        &self.path[self.start as usize..]
+        let slash = self.0.rfind('/').expect("a path has a slash");
+        &self.0[slash + 1..]
     }
 
     fn hash(key: &str, seed: u64) -> u64 {
@@ -260,7 +248,8 @@ impl Entry for ChildName {
     }
 
     fn matches(&self, key: &str) -> bool {
-        self.key() == key
+        // No name has a slash, so what ends with one and the name is that child, and the slash need not be looked for.
+        self.0.strip_suffix(key).is_some_and(|parent| parent.ends_with('/'))
     }
 }
 
@@ -329,8 +318,9 @@ mod tests {
         for bad in ["", "a", "/", "/a/", "//a"] {
             assert_eq!(split_path(bad), None, "{bad:?}");
         }
-        assert_eq!(ChildName::new("/a/bc".into()).key(), "bc");
-        assert_eq!(ChildName::new("/x".into()).key(), "x");
+        let child = ChildName("/a/bc".into());
+        assert_eq!((child.key(), ChildName("/x".into()).key()), ("bc", "x"));
+        assert!(child.matches("bc") && !child.matches("c") && !child.matches("abc"));
     }
 
     #[test]

@@ -391,6 +391,50 @@ fn a_version_stays_and_a_rewind_leads_back_to_it() {
 }
 
 #[test]
+fn what_a_snapshot_kept_is_freed_bit_by_bit() {
+    let mut world = World::new();
+    for n in 0..3000 {
+        let path = format!("/n{n}");
+        let txn = create(&path, b"", CreateKind::Persistent, -1);
+        world.tree.apply(&header(OpCode::CREATE, n + 1), &txn, &mut world.changes);
+    }
+    let snapshot = world.tree.cut();
+    for n in 0..3000 {
+        let txn = Txn::Delete { path: format!("/n{n}").into() };
+        world.tree.apply(&header(OpCode::DELETE, 3001 + n), &txn, &mut world.changes);
+    }
+    drop(world.tree.cut());
+    let kept = world.tree.heap_stats().retired_nodes;
+    assert!(kept > 6000, "each of 3000 znodes is a node of the map, and one of its parent's children: {kept}");
+    check(&snapshot);
+    drop(snapshot);
+    let mut cuts = 0;
+    while world.tree.heap_stats().retired_nodes > 0 {
+        drop(world.tree.cut());
+        cuts += 1;
+        assert!(cuts < 100, "never done: {:?}", world.tree.heap_stats());
+    }
+    assert!(cuts > 3, "{kept} nodes were freed in {cuts} cuts");
+    assert!(world.tree.reclaim(usize::MAX));
+    check(world.tree.view());
+}
+
+/// What crosses threads: the tree into the replica's, versions into every shard and the log's, decoded znodes into the
+/// loader's.
+#[test]
+fn what_has_to_cross_threads_may() {
+    fn sent<T: Send>() {}
+    fn shared<T: Send + Sync>() {}
+    sent::<Tree>();
+    sent::<Loader>();
+    sent::<Walk>();
+    sent::<LoadedZnode>();
+    shared::<Version>();
+    shared::<Change>();
+    shared::<Decoder>();
+}
+
+#[test]
 fn a_walk_pauses_and_goes_on() {
     let mut world = World::new();
     for n in 0..100 {
