@@ -232,7 +232,15 @@ fn errors_say_where_and_what() {
         ("dataDir=DIR\nclientPort=1\nzoo.log.core=7", "zoo.cfg:3: zoo.log.core: this process may not run on core 7"),
         (
             "dataDir=DIR\nclientPort=1\nenforce.auth.enabled=true",
-            "zoo.cfg:3: enforce.auth.enabled: clients that have not",
+            "zoo.cfg:3: enforce.auth.enabled: is true while enforce.auth.schemes is not set",
+        ),
+        (
+            "dataDir=DIR\nclientPort=1\nenforce.auth.enabled=true\nenforce.auth.schemes=digest,sasl",
+            "zoo.cfg:4: enforce.auth.schemes: this server does not have the authentication scheme \"sasl\"",
+        ),
+        (
+            "dataDir=DIR\nclientPort=1\nsessionRequireClientSASLAuth=true",
+            "zoo.cfg:3: sessionRequireClientSASLAuth: SASL is not built yet",
         ),
         ("dataDir=DIR\nclientPort=1\nquorum.auth.serverRequireSasl=true", "while quorum.auth.enableSasl is not"),
     ] {
