@@ -145,7 +145,7 @@ fn assemble(mut settings: Settings, lines: Vec<MemberLine>, machine: &Machine) -
     };
     let client = client(&mut settings, listen, session.read_only_mode)?;
     let access = access(&mut settings)?;
-    let tree = tree(&mut settings);
+    let tree = tree(&mut settings)?;
     let cores = cores(&mut settings, machine)?;
     if tree.extended_types && my_id.is_some_and(|id| id > 254) {
         return Err(ConfigError::new(
@@ -288,15 +288,6 @@ fn storage(settings: &mut Settings) -> Result<StorageConfig, ConfigError> {
         settings.adjusted(&setting, "must be 2 or more: 2 counts");
         snap_count = 2;
     }
-    // Apache reads this one with Long.parseLong, ours takes Java's prefixes besides.
-    let mut segment_kib = settings.lenient_long("preAllocSize", 65_536);
-    const SEGMENT_KIB_MIN: i64 = 64;
-    const SEGMENT_KIB_MAX: i64 = 4 << 20;
-    if !(SEGMENT_KIB_MIN..=SEGMENT_KIB_MAX).contains(&segment_kib) {
-        let setting = settings.text("preAllocSize").expect("its default is within bounds");
-        segment_kib = segment_kib.clamp(SEGMENT_KIB_MIN, SEGMENT_KIB_MAX);
-        settings.adjusted(&setting, format!("a log segment has 64 KiB to 4 GiB: {segment_kib} counts"));
-    }
     let kib =
         |number: i64| u64::try_from(number).ok().filter(|&number| number > 0).map(|number| number.saturating_mul(1024));
     Ok(StorageConfig {
@@ -307,10 +298,27 @@ fn storage(settings: &mut Settings) -> Result<StorageConfig, ConfigError> {
         sync_warning_ms: u64::try_from(settings.lenient_long("fsync.warningthresholdms", 1000)).unwrap_or_default(),
         snap_count: snap_count.unsigned_abs(),
         snap_log_bytes: kib(settings.lenient_long("snapSizeLimitInKb", 4_194_304)),
-        segment_bytes: kib(segment_kib).expect("clamped to be positive"),
-        segment_bytes_max: kib(settings.lenient_long("txnLogSizeLimitInKb", -1)),
+        segment_bytes: segment_bytes(settings),
         autopurge,
     })
+}
+
+/// The size of a log segment. Apache's files grow from `preAllocSize` up to `txnLogSizeLimitInKb`; ours do not grow.
+fn segment_bytes(settings: &mut Settings) -> u64 {
+    const KIB_MIN: i64 = 64;
+    const KIB_MAX: i64 = 1 << 20;
+    let mut kib = settings.lenient_long("preAllocSize", 65_536);
+    let limit = settings.lenient_long("txnLogSizeLimitInKb", -1);
+    let mut key = "preAllocSize";
+    if (1..kib).contains(&limit) {
+        (kib, key) = (limit, "txnLogSizeLimitInKb");
+    }
+    if !(KIB_MIN..=KIB_MAX).contains(&kib) {
+        kib = kib.clamp(KIB_MIN, KIB_MAX);
+        let setting = settings.text(key).expect("the default is within bounds");
+        settings.adjusted(&setting, format!("a log segment has {KIB_MIN} to {KIB_MAX} KiB: {kib} counts"));
+    }
+    kib.unsigned_abs() * 1024
 }
 
 fn absolute(setting: &Setting) -> Result<PathBuf, ConfigError> {
@@ -467,7 +475,6 @@ fn quorum(
     let init_limit = settings.int("initLimit", "give a number of ticks, e.g. 10")?.unwrap_or(0);
     let sync_limit = settings.int("syncLimit", "give a number of ticks, e.g. 5")?.unwrap_or(0);
     let connect_limit = settings.int("connectToLearnerMasterLimit", "give a number of ticks")?.unwrap_or(0);
-    let reconfig_enabled = settings.boolean("reconfigEnabled", false)?;
     let local_sessions = settings.boolean("localSessionsEnabled", false)?;
     let local_sessions_upgrading = settings.boolean("localSessionsUpgradingEnabled", false)?;
     let oracle_path = settings.text("oraclePath").map(|setting| PathBuf::from(setting.value));
@@ -528,7 +535,6 @@ fn quorum(
         sync_limit: ticks(sync_limit),
         connect_to_learner_master_limit: ticks(connect_limit),
         peer_type,
-        reconfig_enabled,
         local_sessions,
         local_sessions_upgrading,
         oracle_path,
@@ -624,19 +630,21 @@ fn access(settings: &mut Settings) -> Result<AccessConfig, ConfigError> {
     Ok(access)
 }
 
-fn tree(settings: &mut Settings) -> TreeConfig {
+fn tree(settings: &mut Settings) -> Result<TreeConfig, ConfigError> {
     let positive =
         |number: i32, default: u32| u32::try_from(number).ok().filter(|&number| number > 0).unwrap_or(default);
     let never_used = settings.lenient_long("znode.container.maxNeverUsedIntervalMs", 0);
-    TreeConfig {
+    Ok(TreeConfig {
         extended_types: settings.flag("extendedTypesEnabled", false),
+        emulate_353: settings.flag("emulate353TTLNodes", false),
+        reconfig_enabled: settings.boolean("reconfigEnabled", false)?,
         enforce_quota: settings.flag("enforceQuota", false),
         digest_enabled: settings.flag("digest.enabled", true),
         close_session_txn: settings.flag("closeSessionTxn.enabled", true),
         container_check_interval_ms: positive(settings.lenient_int("znode.container.checkIntervalMs", 60_000), 60_000),
         container_removals_per_minute: positive(settings.lenient_int("znode.container.maxPerMinute", 10_000), 10_000),
         container_never_used_ms: u64::try_from(never_used).ok().filter(|&interval| interval > 0),
-    }
+    })
 }
 
 fn cores(settings: &mut Settings, machine: &Machine) -> Result<Cores, ConfigError> {

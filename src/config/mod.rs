@@ -168,6 +168,10 @@ impl fmt::Debug for Secret {
 pub struct TreeConfig {
     /// `extendedTypesEnabled`: TTL nodes.
     pub extended_types: bool,
+    /// `emulate353TTLNodes`: owners of TTL nodes are read as ZooKeeper 3.5.3 wrote them.
+    pub emulate_353: bool,
+    /// `reconfigEnabled`.
+    pub reconfig_enabled: bool,
     /// `enforceQuota`: hard quotas refuse writes.
     pub enforce_quota: bool,
     /// `digest.enabled`: the tree's digest is kept and shown by `hash`.
@@ -199,10 +203,8 @@ pub struct StorageConfig {
     pub snap_count: u32,
     /// `snapSizeLimitInKb`, in bytes: log between snapshots; `None` is no limit.
     pub snap_log_bytes: Option<u64>,
-    /// `preAllocSize`, in bytes: size of a log segment.
+    /// `preAllocSize`, in bytes, but not more than `txnLogSizeLimitInKb`: size of a log segment.
     pub segment_bytes: u64,
-    /// `txnLogSizeLimitInKb`, in bytes: a longer segment is followed by a new one; `None` is no limit.
-    pub segment_bytes_max: Option<u64>,
     /// `autopurge.*`.
     pub autopurge: Autopurge,
 }
@@ -242,8 +244,6 @@ pub struct QuorumConfig {
     pub connect_to_learner_master_limit: u32,
     /// The role, which the list of members decides.
     pub peer_type: PeerType,
-    /// `reconfigEnabled`.
-    pub reconfig_enabled: bool,
     /// `localSessionsEnabled`.
     pub local_sessions: bool,
     /// `localSessionsUpgradingEnabled`.

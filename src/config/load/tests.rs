@@ -107,6 +107,8 @@ fn defaults() {
         tree,
         TreeConfig {
             extended_types: false,
+            emulate_353: false,
+            reconfig_enabled: false,
             enforce_quota: false,
             digest_enabled: true,
             close_session_txn: true,
@@ -118,7 +120,7 @@ fn defaults() {
     assert_eq!(storage.data_log_dir, storage.data_dir);
     assert_eq!((storage.autocreate, storage.force_sync, storage.sync_warning_ms), (true, true, 1000));
     assert_eq!((storage.snap_count, storage.snap_log_bytes), (100_000, Some(4 << 30)));
-    assert_eq!((storage.segment_bytes, storage.segment_bytes_max), (64 << 20, None));
+    assert_eq!(storage.segment_bytes, 64 << 20);
     assert_eq!(storage.autopurge, Autopurge { retain: 3, when: PurgeWhen::AfterSnapshot });
     assert_eq!(cores, Cores { shards: vec![1, 2, 3], replica: 0, log: 0, spin_us: 0 });
     assert_eq!(my_id, None);
@@ -132,10 +134,10 @@ fn every_acting_key_acts() {
          jute.maxbuffer=0x1000\nglobalOutstandingLimit=10\n4lw.commands.whitelist=stat, ruok\nskipACL=yes\n\
          enableEagerACLCheck=true\nDigestAuthenticationProvider.enabled=false\n\
          DigestAuthenticationProvider.digestAlg=sha-256\nDigestAuthenticationProvider.superDigest=super:xyz=\n\
-         extendedTypesEnabled=true\nenforceQuota=true\ndigest.enabled=false\ncloseSessionTxn.enabled=false\n\
+         extendedTypesEnabled=true\nemulate353TTLNodes=true\nreconfigEnabled=true\nenforceQuota=true\ndigest.enabled=false\ncloseSessionTxn.enabled=false\n\
          znode.container.checkIntervalMs=11\nznode.container.maxPerMinute=12\n\
          zookeeper.znode.container.maxNeverUsedIntervalMs=13\ndatadir.autocreate=false\nforceSync=no\n\
-         fsync.warningthresholdms=14\nsnapCount=15\nsnapSizeLimitInKb=16\npreAllocSize=128\ntxnLogSizeLimitInKb=17\n\
+         fsync.warningthresholdms=14\nsnapCount=15\nsnapSizeLimitInKb=16\npreAllocSize=128\ntxnLogSizeLimitInKb=1700\n\
          autopurge.snapRetainCount=5\nautopurge.purgeInterval=2\nreadonlymode.enabled=true\nzoo.shards=2\n\
          zoo.shard.cores=2-3\nzoo.replica.core=1\nzoo.log.core=0\nzoo.spin=5\n\
          enforce.auth.enabled=true\nenforce.auth.schemes=digest, ip",
@@ -165,6 +167,8 @@ fn every_acting_key_acts() {
         tree,
         TreeConfig {
             extended_types: true,
+            emulate_353: true,
+            reconfig_enabled: true,
             enforce_quota: true,
             digest_enabled: false,
             close_session_txn: false,
@@ -184,7 +188,6 @@ fn every_acting_key_acts() {
             snap_count: 15,
             snap_log_bytes: Some(16 << 10),
             segment_bytes: 128 << 10,
-            segment_bytes_max: Some(17 << 10),
             autopurge: Autopurge { retain: 5, when: PurgeWhen::EveryMs(7_200_000) },
         }
     );
@@ -232,7 +235,15 @@ fn errors_say_where_and_what() {
         ("dataDir=DIR\nclientPort=1\nzoo.log.core=7", "zoo.cfg:3: zoo.log.core: this process may not run on core 7"),
         (
             "dataDir=DIR\nclientPort=1\nenforce.auth.enabled=true",
-            "zoo.cfg:3: enforce.auth.enabled: clients that have not",
+            "zoo.cfg:3: enforce.auth.enabled: is true while enforce.auth.schemes is not set",
+        ),
+        (
+            "dataDir=DIR\nclientPort=1\nenforce.auth.enabled=true\nenforce.auth.schemes=digest,sasl",
+            "zoo.cfg:4: enforce.auth.schemes: this server does not have the authentication scheme \"sasl\"",
+        ),
+        (
+            "dataDir=DIR\nclientPort=1\nsessionRequireClientSASLAuth=true",
+            "zoo.cfg:3: sessionRequireClientSASLAuth: SASL is not built yet",
         ),
         ("dataDir=DIR\nclientPort=1\nquorum.auth.serverRequireSasl=true", "while quorum.auth.enableSasl is not"),
     ] {
@@ -267,6 +278,11 @@ fn adjustments_are_apaches() {
     let notices = notices(&config);
     assert!(notices.contains("zoo.cfg:3: autopurge.snapRetainCount: at least 3 snapshots"), "{notices}");
     assert!(notices.contains("zoo.cfg:5: snapCount: must be 2 or more"), "{notices}");
+    let segment = |lines: &str| with(lines).load().unwrap().storage.segment_bytes;
+    assert_eq!(segment("preAllocSize=100\ntxnLogSizeLimitInKb=80"), 80 << 10);
+    assert_eq!(segment("preAllocSize=100\ntxnLogSizeLimitInKb=8"), 64 << 10);
+    assert_eq!(segment("preAllocSize=-1"), 64 << 10);
+    assert_eq!(segment("preAllocSize=99999999"), 1 << 30);
 }
 
 #[test]
