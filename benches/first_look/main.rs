@@ -13,6 +13,8 @@
 mod load;
 mod servers;
 
+use std::io;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -42,6 +44,9 @@ struct Args {
     /// Znodes.
     #[arg(long, default_value_t = 1000)]
     znodes: usize,
+    /// Start nothing: load the server that listens here.
+    #[arg(long)]
+    server: Option<SocketAddr>,
     /// Only ours.
     #[arg(long)]
     only_ours: bool,
@@ -61,10 +66,9 @@ fn main() -> ExitCode {
     }
 }
 
+const WORKS: [Work; 2] = [Work::Get, Work::Set];
+
 fn run(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
-    let kinds: &[Kind] = if args.only_ours { &[Kind::Ours] } else { &[Kind::Apache, Kind::Ours] };
-    let works = [Work::Get, Work::Set];
-    let mut rates = vec![vec![Vec::new(); works.len()]; kinds.len()];
     println!(
         "{} connections, {} outstanding on each, {} znodes of {} bytes, {} s after {} s of warm-up, {} rounds",
         args.connections,
@@ -75,31 +79,26 @@ fn run(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
         args.seconds / 2,
         args.rounds
     );
+    if let Some(address) = args.server {
+        for round in 1..=args.rounds {
+            measure(args, address, round, "given")?;
+        }
+        return Ok(());
+    }
+    let kinds: &[Kind] = if args.only_ours { &[Kind::Ours] } else { &[Kind::Apache, Kind::Ours] };
+    let mut rates = vec![vec![Vec::new(); WORKS.len()]; kinds.len()];
     for round in 1..=args.rounds {
         for (at, kind) in kinds.iter().enumerate() {
             let server = Running::start(*kind)?;
-            let mut load = Load::new(server.address(), args.connections, args.outstanding, args.data, args.znodes)?;
-            load.prepare()?;
-            for (column, work) in works.iter().enumerate() {
-                load.run(*work, Duration::from_secs(args.seconds) / 2)?;
-                let result = load.run(*work, Duration::from_secs(args.seconds))?;
-                println!(
-                    "round {round}  {:<7} {:<4} {:>9.0} /s   p50 {:>7} us   p99 {:>7} us   p99.9 {:>7} us   max {:>7} us",
-                    kind.name(),
-                    work.name(),
-                    result.rate,
-                    result.latency_us(50.0),
-                    result.latency_us(99.0),
-                    result.latency_us(99.9),
-                    result.latency_us(100.0),
-                );
-                rates[at][column].push(result.rate);
-            }
+            let measured = measure(args, server.address(), round, kind.name())?;
             server.stop()?;
+            for (rates, rate) in rates[at].iter_mut().zip(measured) {
+                rates.push(rate);
+            }
         }
     }
     if kinds.len() == 2 {
-        for (column, work) in works.iter().enumerate() {
+        for (column, work) in WORKS.iter().enumerate() {
             let (theirs, ours) = (median(&mut rates[0][column]), median(&mut rates[1][column]));
             println!(
                 "FIGURE {} apache {theirs:.0}/s ours {ours:.0}/s ratio {:.2} (medians of {} rounds)",
@@ -110,6 +109,28 @@ fn run(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     Ok(())
+}
+
+/// Runs every workload against one server; the rates.
+fn measure(args: &Args, address: SocketAddr, round: usize, name: &str) -> io::Result<Vec<f64>> {
+    let mut load = Load::new(address, args.connections, args.outstanding, args.data, args.znodes)?;
+    load.prepare()?;
+    let mut rates = Vec::new();
+    for work in WORKS {
+        load.run(work, Duration::from_secs(args.seconds) / 2)?;
+        let result = load.run(work, Duration::from_secs(args.seconds))?;
+        println!(
+            "round {round}  {name:<7} {:<4} {:>9.0} /s   p50 {:>7} us   p99 {:>7} us   p99.9 {:>7} us   max {:>7} us",
+            work.name(),
+            result.rate,
+            result.latency_us(50.0),
+            result.latency_us(99.0),
+            result.latency_us(99.9),
+            result.latency_us(100.0),
+        );
+        rates.push(result.rate);
+    }
+    Ok(rates)
 }
 
 fn median(rates: &mut [f64]) -> f64 {

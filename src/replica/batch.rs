@@ -15,14 +15,12 @@ use crate::wire::connect::Password;
 use super::message::ConnectionId;
 
 /// A durable batch as every shard gets it.
-#[derive(Debug)]
 pub struct Published {
     /// In order; a shard takes them one at a time.
     pub segments: Vec<Segment>,
 }
 
 /// Some writes, and the version that holds them.
-#[derive(Debug)]
 pub struct Segment {
     /// The tree after all of its writes.
     pub version: Version,
@@ -68,7 +66,7 @@ pub enum ReplyKind {
 }
 
 /// A batch that writes join.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct OpenBatch {
     /// Log records, encoded and framed as they will lie on the disk.
     pub(super) log: BatchBuilder,

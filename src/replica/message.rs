@@ -152,7 +152,7 @@ pub enum Question {
 }
 
 /// What the replica tells a shard.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum ToShard {
     /// A batch is durable: its versions, events and answers.
     Published(Arc<Published>),

@@ -1,6 +1,6 @@
 //! The replica: takes what shards and the log core tell it, one event at a time, and says what has to be done about it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::batch::{OpenBatch, Published, ReplyKind, Segment};
@@ -10,8 +10,8 @@ use super::message::{
 };
 use super::snapshots::SnapshotTrigger;
 use crate::ids::{SessionId, Zxid};
-use crate::storage::log::Batch;
 use crate::pipeline::{Done, Pipeline, Reopened, Request, Sink};
+use crate::storage::log::Batch;
 use crate::time::{Instant, WallTime};
 use crate::tree::Version;
 use crate::wire::error_code::ErrorCode;
@@ -26,6 +26,9 @@ const SESSION_RESERVE_BYTES: u64 = 4 << 20;
 /// What a record costs in the log at most beyond a request's own length: its headers, the digest, its frame, an ACL
 /// expanded from `auth`, a sequence number, and the rest of its block.
 const RECORD_OVERHEAD_BYTES: u64 = 16 << 10;
+
+/// A batch that has grown to this many bytes of log waits in line behind the one that is on its way, and the next begins.
+const BATCH_COST_MAX: u64 = 4 << 20;
 
 /// How the replica behaves; `config` fills it.
 #[derive(Clone, Debug)]
@@ -75,7 +78,6 @@ pub enum Event {
 }
 
 /// What has to be done.
-#[derive(Debug)]
 pub enum Action {
     /// Append these records to the log, as one group commit.
     Append(Batch),
@@ -91,7 +93,6 @@ pub enum Action {
 }
 
 /// A batch that is on its way to the disk, or waits for one that is.
-#[derive(Debug)]
 struct InFlight {
     /// Its last record; `None` if it has none and only had to keep its place.
     last: Option<Zxid>,
@@ -107,7 +108,6 @@ struct Asked {
 }
 
 /// One server. See the module's page.
-#[derive(Debug)]
 pub struct Replica {
     options: Options,
     pipeline: Pipeline,
@@ -245,10 +245,15 @@ impl Replica {
     }
 
     fn handle_item(&mut self, now: Now, bodies: &[u8], item: ShardItem) {
+        if self.open.log.cost() >= BATCH_COST_MAX {
+            self.launch();
+        }
         match item {
             ShardItem::Connect(connect) => self.handle_connect(now, &connect),
             ShardItem::Write(write) => self.handle_write(now, bodies, &write),
-            ShardItem::Heard { session, at } => self.pipeline.touch(session, at),
+            ShardItem::Heard { session, at } => {
+                self.pipeline.sessions_mut().touch(session, at);
+            }
             ShardItem::Ask(ask) => self.handle_ask(now, ask),
             ShardItem::Told(ask, part) => self.handle_told(now, ask, part),
         }
@@ -269,9 +274,9 @@ impl Replica {
             self.open.reply(connection, ReplyKind::Close);
             return;
         }
-        let sink = Sink { log: &mut self.record, reply: &mut self.open.frames, changes: &mut self.open.changes };
+        let mut sink = Sink { log: &mut self.record, reply: &mut self.open.frames, changes: &mut self.open.changes };
         let opened =
-            self.pipeline.create_session(now.wall, now.instant, connect.timeout_ms, connection.owner(), sink);
+            self.pipeline.create_session(now.wall, now.instant, connect.timeout_ms, connection.owner(), &mut sink);
         self.booked(opened.zxid);
         self.open.reply(
             connection,
@@ -293,8 +298,9 @@ impl Replica {
             connection.owner(),
         ) {
             Reopened::Refused => self.open.reply(connection, ReplyKind::Refused),
-            Reopened::Ok { timeout_ms, previous } => {
-                if let Some(previous) = previous.map(ConnectionId::of).filter(|previous| *previous != connection) {
+            Reopened::Ok { timeout_ms, previous_owner } => {
+                if let Some(previous) = previous_owner.map(ConnectionId::of).filter(|previous| *previous != connection)
+                {
                     let shard = usize::from(previous.shard);
                     self.actions.push_back(Action::ToShard(shard, ToShard::Displaced(previous)));
                 }
@@ -329,8 +335,8 @@ impl Replica {
             identities: &write.identities,
             owner: connection.owner(),
         };
-        let sink = Sink { log: &mut self.record, reply: &mut self.open.frames, changes: &mut self.open.changes };
-        let done = self.pipeline.process(now.wall, &request, sink);
+        let mut sink = Sink { log: &mut self.record, reply: &mut self.open.frames, changes: &mut self.open.changes };
+        let done = self.pipeline.process(now.wall, &request, &mut sink);
         self.finish(connection, done, frame_start);
     }
 
@@ -457,16 +463,15 @@ impl Replica {
     }
 
     fn handle_tick(&mut self, now: Now) {
-        for session in self.pipeline.expired(now.instant) {
-            if !self.room_for(0, 0) {
-                // It stays, and is tried again with the next tick.
-                break;
-            }
+        // Without room for their ends, sessions live on until there is some.
+        let expired = if self.room_for(0, 0) { self.pipeline.sessions_mut().expire(now.instant) } else { Vec::new() };
+        for session in expired {
             tracing::info!(%session, "session expired");
             let owner = self.pipeline.sessions().owner(session);
             let frame_start = self.open.frames.len();
-            let sink = Sink { log: &mut self.record, reply: &mut self.open.frames, changes: &mut self.open.changes };
-            let done = self.pipeline.close_session(now.wall, session, sink);
+            let mut sink =
+                Sink { log: &mut self.record, reply: &mut self.open.frames, changes: &mut self.open.changes };
+            let done = self.pipeline.close_session(now.wall, session, &mut sink);
             self.open.frames.truncate(frame_start);
             if done.logged {
                 self.booked(done.zxid);
@@ -480,23 +485,24 @@ impl Replica {
 
     /// Removes empty containers and TTL znodes whose time has passed (Apache's `ContainerManager`).
     fn remove_containers(&mut self, now: Now) {
-        if now.instant.since(self.containers_checked).as_millis()
-            < u128::from(self.options.container_check_interval_ms)
+        if now.instant.since(self.containers_checked).as_millis() < u128::from(self.options.container_check_interval_ms)
         {
             return;
         }
         self.containers_checked = now.instant;
         let mut candidates = self.pipeline.container_candidates(now.wall);
         // The limit is by the minute, and a check is an interval's share of it.
-        let share = u64::from(self.options.containers_per_minute_max) * self.options.container_check_interval_ms / 60_000;
+        let share =
+            u64::from(self.options.containers_per_minute_max) * self.options.container_check_interval_ms / 60_000;
         candidates.truncate(usize::try_from(share.max(1)).unwrap_or(usize::MAX));
         for path in candidates {
             if !self.room_for(path.len(), SESSION_RESERVE_BYTES) {
                 return;
             }
             let frame_start = self.open.frames.len();
-            let sink = Sink { log: &mut self.record, reply: &mut self.open.frames, changes: &mut self.open.changes };
-            let done = self.pipeline.delete_container(now.wall, &path, sink);
+            let mut sink =
+                Sink { log: &mut self.record, reply: &mut self.open.frames, changes: &mut self.open.changes };
+            let done = self.pipeline.delete_container(now.wall, &path, &mut sink);
             self.open.frames.truncate(frame_start);
             if done.logged {
                 self.booked(done.zxid);
@@ -533,22 +539,17 @@ impl Replica {
 
     fn report(&self, now: Now, question: Question) -> ReplicaReport {
         let mut report = self.stats.clone();
-        report.outstanding = self.in_flight.iter().map(|batch| batch.segments.len() as u64).sum::<u64>()
-            + self.open.records;
+        report.outstanding =
+            self.in_flight.iter().map(|batch| batch.segments.len() as u64).sum::<u64>() + self.open.records;
         report.session_count = self.pipeline.sessions().len() as u64;
-        report.digests = self.pipeline.digest_history().collect();
+        report.digests = self.pipeline.tree().digest_history().map(|sample| (sample.zxid, sample.digest)).collect();
         if question == Question::Sessions {
-            let expiries: BTreeMap<SessionId, Instant> = self.pipeline.sessions().expiries().collect();
-            report.sessions = self
-                .pipeline
-                .sessions()
-                .iter()
-                .map(|(session, timeout_ms)| SessionReport {
-                    session,
-                    timeout_ms,
-                    expires_in_ms: expiries
-                        .get(&session)
-                        .map_or(0, |at| u64::try_from(at.since(now.instant).as_millis()).unwrap_or(u64::MAX)),
+            let sessions = self.pipeline.sessions().dump().into_iter();
+            report.sessions = sessions
+                .map(|session| SessionReport {
+                    session: session.session,
+                    timeout_ms: session.timeout_ms,
+                    expires_in_ms: u64::try_from(session.expires.since(now.instant).as_millis()).unwrap_or(u64::MAX),
                 })
                 .collect();
         }

@@ -17,8 +17,7 @@ pub(super) struct SnapshotTrigger {
 impl SnapshotTrigger {
     /// Fires after between half of and all of `txns_max` transactions or `bytes_max` bytes (0: no limit in bytes).
     pub(super) fn new(txns_max: u64, bytes_max: u64, seed: u64) -> Self {
-        let mut trigger =
-            Self { txns_max, bytes_max, txns: 0, bytes: 0, txns_at: 0, bytes_at: 0, random: seed | 1 };
+        let mut trigger = Self { txns_max, bytes_max, txns: 0, bytes: 0, txns_at: 0, bytes_at: 0, random: seed | 1 };
         trigger.reset();
         trigger
     }

@@ -25,6 +25,11 @@ pub fn raise_open_files() -> io::Result<Limit> {
     get(libc::RLIMIT_NOFILE)
 }
 
+/// Most files that may be open.
+pub fn open_files() -> io::Result<Limit> {
+    get(libc::RLIMIT_NOFILE)
+}
+
 /// Bytes of memory that may be locked. Each executor wants 192 KiB, and refuses to start below 512 KiB.
 pub fn locked_memory() -> io::Result<Limit> {
     get(libc::RLIMIT_MEMLOCK)

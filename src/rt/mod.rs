@@ -21,6 +21,7 @@ pub mod faulty;
 pub mod inbox;
 pub mod limits;
 pub mod listener;
+pub mod process;
 pub mod ring;
 pub mod selftest;
 pub mod signal;

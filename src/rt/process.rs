@@ -1,7 +1,14 @@
 //! What this process and its machine are, for the operator's questions. Asked rarely; reads small files of /proc.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::Path;
 use std::{env, fs};
+
+/// Eight random bytes, for what must not be guessed or must not meet again: seeds of hashes, the name of a log.
+pub fn random() -> u64 {
+    // Each of std's random states is keyed from the kernel's randomness once a thread, then counted on.
+    RandomState::new().build_hasher().finish()
+}
 
 /// Bytes of all files below a folder; what cannot be read counts as nothing.
 pub fn folder_bytes(folder: &Path) -> u64 {
@@ -60,6 +67,7 @@ mod tests {
 
     #[test]
     fn a_process_knows_itself() {
+        assert_ne!(random(), random());
         assert!(open_files().is_some_and(|files| files >= 3));
         assert!(memory().is_some_and(|(resident, most)| resident > 0 && resident < most));
         assert!(host_name().is_some_and(|name| !name.is_empty()));

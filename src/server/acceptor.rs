@@ -76,7 +76,7 @@ pub(super) async fn run(
         if shared.is_stopping.load(Ordering::Relaxed) {
             return;
         }
-        let address = accepted.peer().ip();
+        let address = accepted.peer.ip();
         if limits.total > 0 && shared.connections() >= u64::from(limits.total) {
             tracing::warn!(%address, max = limits.total, "too many connections (maxCnxns): closed");
             shared.rejected.fetch_add(1, Ordering::Relaxed);

@@ -71,13 +71,11 @@ pub enum CallError {
 }
 
 /// A server in this process, on a port of the loopback that the system chooses. See the module's page.
-#[derive(Debug)]
 pub struct ZookeeperServer {
     folder: PathBuf,
     running: Option<Running>,
 }
 
-#[derive(Debug)]
 struct Running {
     server: Server,
     client: Option<Client>,
@@ -95,7 +93,7 @@ impl ZookeeperServer {
     /// If the folder cannot be used, is used by another server, or holds damaged data, or io_uring is not to be had.
     pub fn start(&mut self) -> Result<(), StartError> {
         if self.running.is_none() {
-            let server = Server::start(Options::embedded(&self.folder))?;
+            let server = Server::start(Options::in_folder(&self.folder))?;
             self.running = Some(Running { server, client: None });
         }
         Ok(())
@@ -114,12 +112,15 @@ impl ZookeeperServer {
     /// # Errors
     /// [`ErrorCode::NODE_EXISTS`], [`ErrorCode::NO_NODE`] if the parent is missing, and others.
     pub fn create(&mut self, path: &str, data: &[u8]) -> Result<Stat, CallError> {
-        let request =
-            CreateRequest { path: path.into(), data: Some(data), acl: AclList::OPEN, flags: 0, ttl_ms: -1 };
-        self.call(OpCode::CREATE2, |out| request.encode(OpCode::CREATE2, out), |body| {
-            body.ustring()?;
-            Stat::decode(body)
-        })
+        let request = CreateRequest { path: path.into(), data: Some(data), acl: AclList::OPEN, flags: 0, ttl_ms: -1 };
+        self.call(
+            OpCode::CREATE2,
+            |out| request.encode(OpCode::CREATE2, out),
+            |body| {
+                body.ustring()?;
+                Stat::decode(body)
+            },
+        )
     }
 
     /// Replaces a znode's data if it has `version` (-1: any); durable when this returns.
@@ -137,9 +138,11 @@ impl ZookeeperServer {
     /// [`ErrorCode::NO_NODE`], and others.
     pub fn get(&mut self, path: &str) -> Result<(Vec<u8>, Stat), CallError> {
         let request = PathWatchRequest { path: path.into(), watch: false };
-        self.call(OpCode::GET_DATA, |out| request.encode(out), |body| {
-            Ok((body.buffer()?.unwrap_or_default().to_vec(), Stat::decode(body)?))
-        })
+        self.call(
+            OpCode::GET_DATA,
+            |out| request.encode(out),
+            |body| Ok((body.buffer()?.unwrap_or_default().to_vec(), Stat::decode(body)?)),
+        )
     }
 
     /// Removes a znode without children if it has `version` (-1: any); durable when this returns.

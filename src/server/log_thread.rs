@@ -5,9 +5,9 @@
 
 use crate::ids::{SessionId, Zxid};
 use crate::rt::inbox::{Receiver, Sender};
-use crate::storage::core::{Command, Core, Report};
+use crate::storage::core::{Command, LogCore, Report};
 use crate::storage::disk::{Disk, DiskError};
-use crate::storage::image::Image;
+use crate::storage::image::ImageSource;
 use crate::storage::log::Batch;
 use crate::tree::Version;
 
@@ -17,7 +17,6 @@ use super::shard::ToReplicaInbox;
 const INBOX_TAKE_MAX: usize = 64;
 
 /// What the replica wants of the log.
-#[derive(Debug)]
 pub(super) enum LogCommand {
     /// Make these records durable, as one group commit.
     Append(Batch),
@@ -54,9 +53,9 @@ pub(super) enum Ended {
 }
 
 /// Runs the storage core until it is told to end, or the disk fails. Runs on the thread that called it.
-pub(super) fn run<D: Disk>(
-    mut disk: D,
-    mut core: Core,
+pub(super) fn run(
+    mut disk: Box<dyn Disk>,
+    mut core: LogCore,
     mut inbox: Receiver<LogCommand>,
     to_replica: &Sender<ToReplicaInbox>,
 ) -> Ended {
@@ -74,7 +73,7 @@ pub(super) fn run<D: Disk>(
             match command {
                 LogCommand::Append(batch) => core.handle(Command::Append(batch)),
                 LogCommand::Snapshot { version, sessions } => {
-                    core.handle(Command::Snapshot(Box::new(Image::new(version, sessions))));
+                    core.handle(Command::Snapshot(Box::new(ImageSource::new(version, sessions))));
                 }
                 LogCommand::Tick => core.handle(Command::Tick),
                 LogCommand::Close => core.handle(Command::Close),
@@ -82,7 +81,7 @@ pub(super) fn run<D: Disk>(
             }
         }
         loop {
-            let is_progress = core.step(&mut disk);
+            let is_progress = core.step(&mut *disk);
             if let Some(ended) = report(&mut core, to_replica) {
                 return ended;
             }
@@ -103,7 +102,7 @@ pub(super) fn run<D: Disk>(
 }
 
 /// Tells the replica what the core has to say; how it ended, if it did.
-fn report(core: &mut Core, to_replica: &Sender<ToReplicaInbox>) -> Option<Ended> {
+fn report(core: &mut LogCore, to_replica: &Sender<ToReplicaInbox>) -> Option<Ended> {
     while let Some(report) = core.poll_report() {
         let message = match report {
             Report::Durable { through } => LogMessage::Durable(through),

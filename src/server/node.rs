@@ -21,6 +21,7 @@ use crate::rt::inbox::{self, Sender};
 use crate::rt::listener::{BindError, Listener};
 use crate::rt::ring::OpenError;
 use crate::rt::{clock, limits};
+use crate::session::{Sessions, first_id};
 use crate::storage::StorageError;
 
 use super::acceptor::{self, Limits};
@@ -60,7 +61,6 @@ pub enum StartError {
 }
 
 /// A running server. Dropping it leaves it running until the process ends: [`Server::stop`] ends it in order.
-#[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
     is_direct: bool,
@@ -87,7 +87,7 @@ impl Server {
     ///
     /// # Errors
     /// Says what is wrong, where, and what to do about it.
-    pub fn start(options: Options) -> Result<Self, StartError> {
+    pub fn start(mut options: Options) -> Result<Self, StartError> {
         if let Err(error) = limits::raise_open_files() {
             tracing::warn!(%error, "the limit of open files could not be raised");
         }
@@ -95,6 +95,7 @@ impl Server {
         let recovered = storage_folder::recover(&mut folder, &options)?;
         let listener = Listener::bind(options.listen, options.listen_backlog)?;
         let address = listener.local_addr();
+        Arc::make_mut(&mut options.shard.about).client_port = address.port();
         let is_direct = folder.is_direct;
 
         let (to_replica, replica_inbox) = inbox::channel(REPLICA_INBOX_MAX);
@@ -116,8 +117,12 @@ impl Server {
         .map_err(StartError::Thread)?;
 
         let now = Now { instant: clock::now(), wall: clock::wall() };
-        let pipeline =
-            Pipeline::new(options.pipeline.clone(), recovered.tree, recovered.sessions, now.wall, now.instant);
+        let mut sessions = Sessions::new(options.shard.tick_ms, first_id(options.server_id, now.wall));
+        for (session, timeout_ms) in recovered.sessions {
+            sessions.add(session, timeout_ms, None, now.instant);
+        }
+        let zxid = recovered.tree.view().zxid();
+        let pipeline = Pipeline::new(options.pipeline.clone(), recovered.tree, sessions, zxid);
         let replica = Replica::new(options.replica.clone(), pipeline, now);
         let version = replica.published_version().clone();
         let executor_options = executor::Options { spin: options.cores.spin, ..executor::Options::default() };
@@ -130,8 +135,7 @@ impl Server {
 
         let shared = Arc::new(SharedCounts::new(options.cores.shards.len()));
         let shard_options = Arc::new(options.shard);
-        let limits =
-            Limits { per_address: options.connections_per_address_max, total: options.connections_max };
+        let limits = Limits { per_address: options.connections_per_address_max, total: options.connections_max };
         let mut listener = Some(listener);
         let mut shards = Vec::new();
         for (number, (core, inbox)) in options.cores.shards.iter().zip(shard_inboxes).enumerate() {

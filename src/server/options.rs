@@ -2,14 +2,18 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::admin;
+use crate::ids::ServerId;
 use crate::pipeline;
 use crate::replica;
+use crate::rt::{clock, process};
 use crate::storage;
 use crate::time::Instant;
+use crate::tree;
 
 /// A whole server.
 #[derive(Clone, Debug)]
@@ -24,6 +28,10 @@ pub struct Options {
     pub log_folder: PathBuf,
     /// Names a log that begins in an empty folder: drawn at random.
     pub log_id: u64,
+    /// Threads that help to decode a snapshot.
+    pub recovery_threads: usize,
+    /// The server's number, which stands in the top byte of its sessions' ids.
+    pub server_id: ServerId,
     /// Which core runs what.
     pub cores: Cores,
     /// Connections from one address (`maxClientCnxns`); 0: no limit.
@@ -39,10 +47,65 @@ pub struct Options {
     /// How data is kept.
     pub storage: storage::core::Options,
     /// The tree's.
-    pub tree: crate::tree::Options,
+    pub tree: tree::Options,
     /// Fail the n-th write or sync of the disk: for tests of real processes only.
     pub fault: Option<crate::rt::faulty::Fault>,
 }
+
+impl Options {
+    /// One server with defaults throughout, its data in `folder`, on a port of the loopback that the system chooses. Its
+    /// threads run wherever the kernel likes. `config` begins with it, and programs that embed a server leave it at that.
+    pub fn in_folder(folder: &Path) -> Self {
+        let hash_seed = process::random();
+        let pipeline = pipeline::Options::default();
+        let cores = Cores { shards: vec![None], replica: None, log: None, spin: Duration::ZERO };
+        let about = About {
+            told: admin::status::About::default(),
+            client_port: 0,
+            data_folder: folder.to_owned(),
+            log_folder: folder.to_owned(),
+            started: clock::now(),
+        };
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            listen_backlog: 1024,
+            snapshot_folder: folder.to_owned(),
+            log_folder: folder.to_owned(),
+            log_id: process::random(),
+            recovery_threads: 1,
+            server_id: ServerId(0),
+            connections_per_address_max: 0,
+            connections_max: 0,
+            shard: ShardOptions {
+                frame_bytes_max: FRAME_BYTES_MAX,
+                hash_seed,
+                auth: pipeline.auth.clone(),
+                enforced_schemes: BTreeSet::new(),
+                sessionless_timeout: Duration::from_secs(10),
+                tick_ms: 2000,
+                drain_timeout: Duration::from_millis(500),
+                words: admin::Whitelist::parse(None, false),
+                about: Arc::new(about),
+            },
+            replica: replica::Options {
+                shards: cores.shards.len(),
+                snapshot_txns_max: 100_000,
+                snapshot_bytes_max: 4 << 30,
+                container_check_interval_ms: 60_000,
+                containers_per_minute_max: 10_000,
+                seed: process::random(),
+            },
+            cores,
+            storage: storage::core::Options::default(),
+            tree: tree::Options { hash_seed, digest_enabled: true, owners: pipeline.owners() },
+            pipeline,
+            fault: None,
+        }
+    }
+}
+
+/// `jute.maxbuffer` where nothing is said: Apache's default.
+pub const FRAME_BYTES_MAX: usize = 0xf_ffff;
 
 /// Which core runs what. `None`: wherever the kernel likes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,9 +127,7 @@ pub struct ShardOptions {
     pub frame_bytes_max: usize,
     /// Seed of the watch table's hash.
     pub hash_seed: u64,
-    /// How access is checked.
-    pub access: pipeline::AccessOptions,
-    /// How clients prove who they are.
+    /// How clients prove who they are, and whether it matters.
     pub auth: pipeline::auth::Options,
     /// Schemes of which a client must have one before it may ask anything (`enforce.auth.schemes`); empty: none.
     pub enforced_schemes: BTreeSet<String>,
@@ -79,16 +140,16 @@ pub struct ShardOptions {
     /// Which four-letter words are answered.
     pub words: admin::word::Whitelist,
     /// What `conf`, `envi` and others tell of the server.
-    pub about: std::sync::Arc<About>,
+    pub about: Arc<About>,
 }
 
 /// What operators may ask of the server that does not change while it runs.
 #[derive(Clone, Debug)]
 pub struct About {
-    /// For `conf`.
-    pub conf: admin::status::ConfStatus,
-    /// For `envi`, without the figures of memory.
-    pub environment: admin::status::EnvironmentStatus,
+    /// For `conf` and `envi`.
+    pub told: admin::status::About,
+    /// The port that is really listened on.
+    pub client_port: u16,
     /// Where snapshots are kept.
     pub data_folder: PathBuf,
     /// Where the log is kept.

@@ -30,9 +30,8 @@ pub(super) async fn run(
     let mut crashed = false;
     loop {
         let wait = next_tick.since(clock::now());
-        match timeout(wait, inbox.recv_many(&mut messages, INBOX_TAKE_MAX)).await {
-            Some(Err(_)) => break,
-            Some(Ok(_)) | None => {}
+        if matches!(timeout(wait, inbox.recv_many(&mut messages, INBOX_TAKE_MAX)).await, Some(Err(_))) {
+            break;
         }
         let now = Now { instant: clock::now(), wall: clock::wall() };
         for message in messages.drain(..) {

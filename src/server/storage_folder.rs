@@ -8,9 +8,9 @@ use crate::rt::faulty::FaultyDisk;
 use crate::rt::inbox::Doorbell;
 use crate::rt::ring::{self, OpenError, Ring};
 use crate::storage::StorageError;
-use crate::storage::core::Core;
+use crate::storage::core::LogCore;
 use crate::storage::disk::Disk;
-use crate::storage::recovery;
+use crate::storage::recovery::{self, Progress};
 use crate::tree::Tree;
 
 use super::options::Options;
@@ -29,16 +29,12 @@ pub(super) struct Folder {
 pub(super) struct Recovered {
     pub(super) tree: Tree,
     pub(super) sessions: Vec<(SessionId, i32)>,
-    pub(super) core: Core,
+    pub(super) core: LogCore,
 }
 
 /// Opens and locks the folder.
 pub(super) fn open(options: &Options) -> Result<Folder, OpenError> {
-    let ring_options = ring::Options {
-        direct: true,
-        snapshot_folder: (options.snapshot_folder != options.log_folder).then(|| options.snapshot_folder.clone()),
-    };
-    let ring = Ring::open(&options.log_folder, &ring_options)?;
+    let ring = Ring::open(&options.log_folder, &ring::Options::default())?;
     let is_direct = ring.is_direct();
     if !is_direct {
         tracing::warn!(
@@ -58,15 +54,26 @@ pub(super) fn open(options: &Options) -> Result<Folder, OpenError> {
 pub(super) fn recover(folder: &mut Folder, options: &Options) -> Result<Recovered, StorageError> {
     let start = clock::now();
     let mut told = start;
-    let recovered = recovery::recover(&mut *folder.disk, options.tree.clone(), &mut |progress| {
+    let how = recovery::Options { tree: options.tree, threads: options.recovery_threads };
+    let recovered = recovery::recover(&mut *folder.disk, &how, &mut |progress| {
         let now = clock::now();
         if now.since(told) >= PROGRESS_AFTER {
             told = now;
-            tracing::warn!(%progress, "recovering");
+            tell(progress);
         }
     })?;
-    if let Some(cut) = &recovered.cut {
-        tracing::warn!(%cut, "the last batch of the log was torn by a crash before it was acknowledged: cut");
+    for damage in &recovered.passed_over {
+        tracing::error!(%damage, "a snapshot is damaged: an older one and the log held all of it");
+    }
+    if let Some(cut) = &recovered.tail.cut {
+        let (file, offset, bytes) = (&cut.file, cut.offset, cut.len);
+        tracing::warn!(file, offset, bytes, "the log's last write was torn before it was acknowledged: cut");
+    }
+    for note in &recovered.tail.notes {
+        tracing::info!(note, "the log");
+    }
+    if let (mismatches @ 1.., Some(first)) = recovered.digest_mismatches {
+        tracing::error!(mismatches, %first, "the tree's digest is not the one in the log");
     }
     tracing::info!(
         zxid = %recovered.tree.view().zxid(),
@@ -75,6 +82,18 @@ pub(super) fn recover(folder: &mut Folder, options: &Options) -> Result<Recovere
         took_ms = clock::now().since(start).as_millis() as u64,
         "recovered"
     );
-    let core = Core::open(&mut *folder.disk, options.storage.clone(), &recovered.tail, options.log_id)?;
-    Ok(Recovered { tree: recovered.tree, sessions: recovered.sessions, core })
+    let core = LogCore::open(&mut *folder.disk, options.storage.clone(), &recovered.tail, options.log_id)?;
+    Ok(Recovered { tree: recovered.tree, sessions: recovered.sessions.into_iter().collect(), core })
+}
+
+fn tell(progress: Progress) {
+    match progress {
+        Progress::Snapshot { zxid, read, len } => {
+            let percent = (read * 100).checked_div(len).unwrap_or(100);
+            tracing::warn!(snapshot = %zxid, percent, "recovering");
+        }
+        Progress::Log { zxid, transactions, segments_left } => {
+            tracing::warn!(%zxid, transactions, segments_left, "recovering");
+        }
+    }
 }

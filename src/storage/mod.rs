@@ -8,14 +8,24 @@
 //! | [`disk`] | the seam to the world: one folder of files made of blocks |
 //! | [`log`] | the log's format, how it is written into buffers and how it is read and judged |
 //! | [`snapshot`] | the format of an exact copy of one version |
+//! | [`image`] | what the records of a snapshot say |
+//! | [`recovery`] | newest good snapshot, then the log |
 //! | [`core`] | the one that writes: appends, segments, snapshots, purging, as a state machine over a disk |
+//! | [`mod@storage`] | a durable tree in one process: the front door |
+//! | [`dump`] | what the files hold, for the operator's tools |
 //! | [`sim_disk`] | a disk in memory that loses, tears, fills and rots, for tests and the simulator |
 
 pub mod core;
 pub mod disk;
+pub mod dump;
 pub mod error;
+pub mod image;
 pub mod log;
+pub mod recovery;
 pub mod sim_disk;
 pub mod snapshot;
+pub mod storage;
 
+pub use core::{LogCore, Options};
 pub use error::StorageError;
+pub use storage::{OperationError, Storage, StorageOptions};

@@ -161,9 +161,7 @@ impl Connection {
     pub(super) fn is_paused(&self) -> bool {
         match self.stage {
             Stage::New => false,
-            Stage::Open => {
-                self.is_writing || self.queue.len() >= QUEUE_MAX || self.out.len() >= OUT_PAUSE_BYTES
-            }
+            Stage::Open => self.is_writing || self.queue.len() >= QUEUE_MAX || self.out.len() >= OUT_PAUSE_BYTES,
             Stage::Word | Stage::Connecting | Stage::Ending => true,
         }
     }

@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use crate::admin::status::TRACE_MASK_DEFAULT;
 use crate::ids::SessionId;
+use crate::pipeline::auth;
 use crate::replica::message::{ConnectionId, ShardBatch, ShardItem, ToShard};
 use crate::rt::clock;
 use crate::rt::executor::{sleep, spawn_local};
@@ -48,7 +49,6 @@ const INBOX_TAKE_MAX: usize = 256;
 const OUTGOING_PAUSE_BYTES: usize = 16 << 20;
 
 /// What reaches a shard's inbox.
-#[derive(Debug)]
 pub(super) enum ToShardInbox {
     /// From the replica.
     Replica(ToShard),
@@ -57,7 +57,6 @@ pub(super) enum ToShardInbox {
 }
 
 /// What reaches the replica's inbox.
-#[derive(Debug)]
 pub(super) enum ToReplicaInbox {
     /// From a shard.
     Shard(ShardBatch),
@@ -254,7 +253,7 @@ impl Shard {
 
     /// Looks after what happens without anybody asking: sessions' signs of life, and connections that never became sessions.
     async fn tick(self: Rc<Self>) {
-        let period = Duration::from_millis((self.options.tick_ms / 4).clamp(20, 500));
+        let period = Duration::from_millis(u64::from((self.options.tick_ms / 4).clamp(20, 500)));
         loop {
             sleep(period).await;
             if self.state.borrow().is_stopping {
@@ -289,7 +288,7 @@ impl Shard {
         }
         let number = self.number;
         let stream = Rc::new(crate::rt::socket::Stream::adopt(accepted));
-        let identities = crate::pipeline::auth::identities_of_peer(stream.peer().ip());
+        let identities = vec![auth::ip_identity(stream.peer().ip())].into();
         let (now, since) = (clock::now(), clock::wall());
         let slot = self.state.borrow_mut().connections.insert(|slot, generation| {
             let id = ConnectionId { shard: number, slot, generation };

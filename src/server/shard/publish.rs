@@ -4,13 +4,14 @@
 //! to wait run last, when all events of what they will see are in their clients' buffers.
 
 use crate::admin::figures::{Counter, Latency};
+use crate::pipeline;
 use crate::replica::batch::{Published, Reply, ReplyKind, Segment};
 use crate::rt::clock;
 use crate::server::options::ShardOptions;
 use crate::time::Instant;
+use crate::tree::Change;
 use crate::wire::header::RequestHeader;
 use crate::wire::watch_event::put_event_frame;
-use crate::tree::Change;
 
 use super::State;
 use super::connection::{Queued, Stage};
@@ -46,11 +47,11 @@ impl State {
         }
         for change in changes {
             let Self { watches, connections, dirty, stats, .. } = self;
-            watches.fire(change.event, &change.path, change.tables, |watcher| {
+            pipeline::fire(watches, change, |watcher| {
                 let Some(connection) = connections.get_mut(watcher.0) else {
                     return;
                 };
-                if !crate::pipeline::acl::may_watch(&change.acl, &connection.identities, &options.access) {
+                if !pipeline::may_hear(change, &connection.identities, &options.auth) {
                     return;
                 }
                 let before = connection.out.len();

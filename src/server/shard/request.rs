@@ -44,7 +44,7 @@ impl Shard {
                 break Flow::Read;
             };
             if connection.stage == Stage::New
-                && let Some(word) = Word::from_bytes(*head)
+                && let Some(word) = Word::parse(*head)
             {
                 // `stmk` brings eight bytes of its own.
                 let argument_len = if word == Word::Stmk { STMK_ARGUMENT_LEN } else { 0 };
@@ -137,7 +137,12 @@ impl State {
     fn read(&mut self, options: &ShardOptions, slot: u32, header: RequestHeader, body: &[u8], now: Instant) {
         let connection = self.connections.get_mut(slot).expect("a connection that is read from is there");
         if !connection.queue.is_empty() {
-            connection.queue.push_back(Queued::Read { xid: header.xid, op: header.op, body: body.into(), received: now });
+            connection.queue.push_back(Queued::Read {
+                xid: header.xid,
+                op: header.op,
+                body: body.into(),
+                received: now,
+            });
             return;
         }
         self.answer_read(options, slot, header, body, now, now);
@@ -154,21 +159,13 @@ impl State {
         now: Instant,
     ) {
         let connection = self.connections.get_mut(slot).expect("a connection that is answered is there");
-        let request = read::ReadRequest {
+        let asker = read::Asker {
+            watcher: Self::watcher(slot),
             session: connection.session,
-            xid: header.xid,
-            op: header.op,
-            body,
             identities: &connection.identities,
         };
-        read::answer(
-            &self.version,
-            &mut self.watches,
-            Self::watcher(slot),
-            &request,
-            &options.access,
-            &mut connection.out,
-        );
+        let (watches, out) = (&mut self.watches, &mut connection.out);
+        read::answer(&self.version, &options.auth, watches, &asker, header.xid, header.op, body, out);
         let latency_us = now.since(received).as_micros() as u64;
         connection.stats.answered(header.op, header.xid, self.version.zxid(), latency_us, now);
         self.stats.latency.record(latency_us);
@@ -200,22 +197,18 @@ impl State {
         let Ok(request) = AuthRequest::decode(&mut Reader::new(body)) else {
             return Flow::Close;
         };
-        match auth::authenticate(&request.scheme, request.auth, &options.auth, connection.peer.ip()) {
+        match auth::authenticate(&request.scheme, request.auth, connection.peer.ip(), &options.auth) {
             Ok(new) => {
                 let mut identities = connection.identities.to_vec();
-                for id in new {
-                    if !identities.contains(&id) {
-                        identities.push(id);
-                    }
-                }
+                new.into_iter().for_each(|id| auth::add_identity(&mut identities, id));
                 connection.identities = identities.into();
                 put_header_reply(&mut connection.out, header.xid, Zxid::ZERO, ErrorCode::OK);
                 self.count_sent(slot);
                 Flow::Read
             }
-            Err(error) => {
+            Err(auth::AuthFailed) => {
                 self.stats.auth_failed += 1;
-                tracing::warn!(peer = %connection.peer, scheme = %request.scheme, %error, "authentication failed: closed");
+                tracing::warn!(peer = %connection.peer, scheme = %request.scheme, "authentication failed: closed");
                 put_header_reply(&mut connection.out, header.xid, Zxid::ZERO, ErrorCode::AUTH_FAILED);
                 connection.stage = Stage::Ending;
                 self.count_sent(slot);

@@ -109,7 +109,11 @@ impl Shard {
             // so they are followed by our end alone, and by the rest when the client has ended, too, or had time to.
             stream.shutdown_write();
             let mut ignored = Vec::new();
-            let ended = async { while matches!(stream.read(&mut ignored).await, Ok(1..)) { ignored.clear() } };
+            let ended = async {
+                while matches!(stream.read(&mut ignored).await, Ok(1..)) {
+                    ignored.clear()
+                }
+            };
             let _ = timeout(LINGER, ended).await;
         }
         stream.shutdown();
@@ -201,8 +205,7 @@ impl Shard {
             if let Err(error) = stream.write_all(&bytes).await {
                 tracing::debug!(peer = %stream.peer(), %error, "connection lost");
                 let state = &mut *self.state.borrow_mut();
-                if let Some(connection) =
-                    state.connections.get_mut(slot).filter(|own| Rc::ptr_eq(&own.stream, &stream))
+                if let Some(connection) = state.connections.get_mut(slot).filter(|own| Rc::ptr_eq(&own.stream, &stream))
                 {
                     connection.is_writing = false;
                     connection.give_up();

@@ -57,11 +57,6 @@ impl<T> Slots<T> {
     pub(in crate::server) fn iter_mut(&mut self) -> impl Iterator<Item = (u32, &mut T)> {
         (0..).zip(&mut self.slots).filter_map(|(slot, entry)| Some((slot, entry.thing.as_mut()?)))
     }
-
-    /// How many are there.
-    pub(in crate::server) fn len(&self) -> usize {
-        self.slots.len() - self.free.len()
-    }
 }
 
 #[cfg(test)]
@@ -78,7 +73,6 @@ mod tests {
         let second = slots.insert(|slot, generation| (slot, generation));
         assert_eq!(slots.get_mut(second), Some(&mut (0, 2)));
         slots.insert(|slot, generation| (slot, generation));
-        assert_eq!(slots.len(), 2);
         assert_eq!(slots.iter().count(), 2);
     }
 }

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::admin::figures::{Figures, Tally};
+use crate::admin::figures::{Counter, Figures, Tally};
 use crate::admin::status::{
-    ConnectionSession, ConnectionStatus, MonitorStatus, ResponseBytes, ServerStatus, SessionStatus, Status,
+    ConnectionSession, ConnectionStatus, MemoryStatus, MonitorStatus, ResponseBytes, ServerStatus, SessionStatus,
+    Status,
 };
 use crate::admin::{self, Word};
 use crate::ids::SessionId;
@@ -65,7 +66,14 @@ impl State {
             shared.trace_mask.store(i64::from_be_bytes(mask), Ordering::Relaxed);
         }
         let question = match word {
-            Word::Ruok | Word::Isro | Word::Gtmk | Word::Stmk | Word::Envi | Word::Conf | Word::Dirs | Word::TelnetClose => {
+            Word::Ruok
+            | Word::Isro
+            | Word::Gtmk
+            | Word::Stmk
+            | Word::Envi
+            | Word::Conf
+            | Word::Dirs
+            | Word::TelnetClose => {
                 let status = self.status_of_one(&options.about, shared, word);
                 self.say(slot, &admin::answer(word, &status));
                 return;
@@ -151,10 +159,7 @@ impl State {
         status.server.latency = stats.latency;
         status.server.packets_received = stats.packets_received;
         status.server.packets_sent = stats.packets_sent;
-        stats.figures.add(
-            crate::admin::figures::Counter::ConnectionsRejected,
-            shared.rejected.load(Ordering::Relaxed),
-        );
+        stats.figures.add(Counter::ConnectionsRejected, shared.rejected.load(Ordering::Relaxed));
         status.monitor.figures = stats.figures;
         status.monitor.response_bytes = stats.response_bytes;
         status.monitor.auth_failed = stats.auth_failed;
@@ -171,22 +176,22 @@ impl State {
         let needs = admin::needs(word);
         let mut status = Status {
             server: ServerStatus {
+                client_port: about.client_port,
                 connections: shared.connections(),
                 zxid: self.version.zxid(),
                 node_count: self.version.node_count() as u64,
                 ..ServerStatus::default()
             },
-            conf: about.conf.clone(),
+            about: about.told.clone(),
             trace_mask: shared.trace_mask.load(Ordering::Relaxed),
             ..Status::default()
         };
-        if needs.environment {
-            status.environment = about.environment.clone();
-            if let Some((resident, most)) = process::memory() {
-                status.environment.memory_total_mb = Some(resident >> 20);
-                status.environment.memory_max_mb = Some(most >> 20);
-                status.environment.memory_free_mb = Some(most.saturating_sub(resident) >> 20);
-            }
+        if needs.memory {
+            status.memory = process::memory().map(|(resident, most)| MemoryStatus {
+                free_mb: most.saturating_sub(resident) >> 20,
+                max_mb: most >> 20,
+                total_mb: resident >> 20,
+            });
         }
         if needs.dir_bytes {
             status.data_dir_bytes = process::folder_bytes(&about.data_folder);
@@ -198,7 +203,7 @@ impl State {
                 approximate_data_bytes: self.version.approximate_data_size(),
                 uptime_ms: clock::now().since(about.started).as_millis() as u64,
                 open_files: process::open_files(),
-                open_files_max: limits::open_files_max(),
+                open_files_max: limits::open_files().ok().map(|limit| limit.soft),
                 ..MonitorStatus::default()
             };
         }
@@ -248,8 +253,11 @@ fn connection_status(connection: &Connection, wall_of: impl Fn(crate::time::Inst
         peer: connection.peer,
         reading: !connection.is_paused(),
         writing: connection.is_writing,
-        queued: connection.queue.iter().filter(|queued| matches!(queued, Queued::Write { .. } | Queued::Read { .. })).count()
-            as u64,
+        queued: connection
+            .queue
+            .iter()
+            .filter(|queued| matches!(queued, Queued::Write { .. } | Queued::Read { .. }))
+            .count() as u64,
         received: stats.received,
         sent: stats.sent,
         expires: session.is_some().then(|| wall_of(connection.heard + timeout)),

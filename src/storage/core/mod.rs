@@ -1,7 +1,7 @@
 //! The log core: the only one that writes to the data folder, as a state machine over a [`Disk`].
 //!
-//! It is told what to do with [`Core::handle`], works with [`Core::step`] and [`Core::complete`], and says what became of
-//! it through [`Core::poll_report`]. Its shell is a pinned thread that loops:
+//! It is told what to do with [`LogCore::handle`], works with [`LogCore::step`] and [`LogCore::complete`], and says what became of
+//! it through [`LogCore::poll_report`]. Its shell is a pinned thread that loops:
 //!
 //! ```text
 //! take commands ──▶ handle ──▶ step (again while it says so) ──▶ disk.wait ──▶ complete ──▶ poll_report ──▶ out
@@ -149,7 +149,7 @@ pub enum Report {
 }
 
 /// See the module's page.
-pub struct Core {
+pub struct LogCore {
     options: Options,
     log_id: u64,
 
@@ -230,7 +230,7 @@ enum Background {
     SnapshotSync,
 }
 
-impl Core {
+impl LogCore {
     /// Takes over a folder in which recovery has found `tail` and nothing wrong. `log_id` names the log if it is to begin
     /// now, and must be drawn at random then.
     ///

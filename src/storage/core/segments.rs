@@ -7,7 +7,7 @@
 
 use std::mem;
 
-use super::{Background, Core};
+use super::{Background, LogCore};
 use crate::storage::disk::{BlockBuf, Disk, DiskError, FileId, Operation};
 use crate::storage::log::format::{Position, SEGMENT_HEADER_LEN, segment_name};
 
@@ -56,7 +56,7 @@ pub(super) enum Next {
     Ready(Segment),
 }
 
-impl Core {
+impl LogCore {
     /// Whether zeros are just being written where the next frame, of at most `frame_len`, may come to stand.
     pub(super) fn zeros_in_the_way(&self, frame_len: usize) -> bool {
         match (&self.background, &self.current) {

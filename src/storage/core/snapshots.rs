@@ -5,7 +5,7 @@
 //! so that the log always reaches at least as far as any snapshot. Removing old files follows a checked snapshot
 //! and nothing else (ZOOKEEPER-3231 counted broken ones and removed the only good one).
 
-use super::{Background, Core, Report};
+use super::{Background, LogCore, Report};
 use crate::ids::Zxid;
 use crate::storage::disk::{BlockBuf, Disk, DiskError, FileId, Operation};
 use crate::storage::error::StorageError;
@@ -45,7 +45,7 @@ enum Stage {
     Publish,
 }
 
-impl Core {
+impl LogCore {
     /// The next slice of snapshot work. Whether there is more that needs no completion.
     pub(super) fn do_snapshot(&mut self, disk: &mut dyn Disk) -> Result<bool, DiskError> {
         if let Some(name) = self.purge.pop_front() {

@@ -33,7 +33,7 @@ impl SnapshotSource for Numbers {
 
 struct Rig {
     disk: SimDisk,
-    core: Core,
+    core: LogCore,
     reports: Vec<Report>,
     next: i64,
     cost: u64,
@@ -63,7 +63,7 @@ impl Rig {
 
     fn over(disk: SimDisk, options: Options) -> Self {
         let (tail, _) = tail_of(&disk, Zxid::ZERO).expect("a sound log");
-        let core = Core::open(&mut disk.clone(), options, &tail, 0xabcd).expect("no fault");
+        let core = LogCore::open(&mut disk.clone(), options, &tail, 0xabcd).expect("no fault");
         let next = tail.end.zxid.0 + 1;
         Self { disk, core, reports: Vec::new(), next, cost: 0 }
     }

@@ -3,7 +3,7 @@
 //! The replica pushes records into a [`BatchBuilder`], which lays them out at the place where they will stand in the frame:
 //! that is the only copy on the way to the disk, unless batches that collected behind a busy disk are merged. Lengths and
 //! zxids are written at once; CRCs, chain and frame header depend on what stands before, which only the log core knows
-//! when it takes the batch out of its queue: [`seal`] fills them in then, one pass over the bytes. So a batch can be built
+//! when it takes the batch out of its queue: [`Batch::seal`] fills them in then, one pass over the bytes. So a batch can be built
 //! anywhere, and built batches can be merged or split at record boundaries.
 
 use super::format::{
@@ -175,7 +175,7 @@ impl BatchBuilder {
         Self::reuse(BlockBuf::zeroed(BLOCK_LEN))
     }
 
-    /// An empty batch in a buffer that was used before (see [`super::super::core::Core::take_spare_buffer`]).
+    /// An empty batch in a buffer that was used before (see [`super::super::core::LogCore::take_spare_buffer`]).
     pub fn reuse(mut block: BlockBuf) -> Self {
         if block.is_empty() {
             block.resize(BLOCK_LEN);

@@ -1,6 +1,6 @@
 //! The log: a chain of records in segment files, each group commit one aligned write that is never touched again.
 //!
-//! [`format`] holds the tables, [`batch`] fills buffers, [`scan`] judges bytes without touching a disk, [`read`] walks a
+//! [`mod@format`] holds the tables, [`batch`] fills buffers, [`scan`] judges bytes without touching a disk, [`read`] walks a
 //! folder. Writing is [`super::core`]'s alone.
 
 pub mod batch;
@@ -12,4 +12,4 @@ pub mod scan;
 pub use batch::{Batch, BatchBuilder};
 pub use format::{Position, segment_name, segment_sequence};
 pub use marker::Marker;
-pub use read::{LogIndex, LogTail, Replay, SegmentInfo};
+pub use read::{LogIndex, LogTail, Replay, ReplaySegment, SegmentInfo};

@@ -2,7 +2,7 @@
 //!
 //! Reading changes nothing, so that a tool can look at a folder that a server has open, and a server that refuses to start
 //! leaves the evidence as it is. What has to be put right before the log goes on is listed in [`LogTail`] and done by
-//! [`super::super::core::Core::open`].
+//! [`super::super::core::LogCore::open`].
 //!
 //! The segments are read from the newest downwards as far as they follow each other without a gap. What lies below a gap
 //! is of no use and of no harm as long as recovery need not go there (a purge that a power cut interrupted leaves such);

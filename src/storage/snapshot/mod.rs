@@ -1,6 +1,6 @@
 //! Snapshots: the exact contents of one version of the tree, in one file.
 //!
-//! [`format`] holds the tables and the writing and judging of single frames, [`read`] walks a file. Writing is
+//! [`mod@format`] holds the tables and the writing and judging of single frames, [`read`] walks a file. Writing is
 //! [`super::core`]'s, in slices between batches; what the records mean is `image`'s.
 
 pub mod format;

@@ -1,0 +1,414 @@
+//! The way back: the newest good snapshot, then the log behind it.
+//!
+//! A damaged snapshot is passed over only if an older one (or the beginning of the log) and the log from there on
+//! hold everything; otherwise its damage is the error. Nothing in the folder is changed here.
+//!
+//! Where it pays, work is spread: one thread decodes a snapshot's znodes while another reads and checks the file and enters
+//! them, and the log is read and checked ahead of the thread that applies it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::thread;
+
+use super::disk::Disk;
+use super::error::StorageError;
+use super::image::{ImageError, ImageRecord, ImageRecords, ListNumbers, RecordKind, decode_znodes, kind_of};
+use super::log::format::Position;
+use super::log::{LogIndex, LogTail, ReplaySegment};
+use super::snapshot::format::{field, snapshot_name, snapshot_zxid};
+use super::snapshot::{SnapshotFrame, SnapshotReader};
+use crate::ids::{SessionId, Zxid};
+use crate::tree::{self, Change, LoadedZnode, Loader, Tree};
+use crate::wire::txn::{Txn, TxnDigest, TxnRecord};
+
+/// Frames of a snapshot, or segments of the log, that are read ahead of decoding at most.
+const FRAMES_AHEAD_MAX: usize = 32;
+const SEGMENTS_AHEAD_MAX: usize = 1;
+
+/// How to recover.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How the tree is to be.
+    pub tree: tree::Options,
+    /// Threads that decode beside the one that calls; 0: it does all by itself.
+    pub threads: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { tree: tree::Options::default(), threads: 1 }
+    }
+}
+
+/// How far recovery is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Reading the snapshot of this version.
+    Snapshot {
+        /// Which.
+        zxid: Zxid,
+        /// Bytes read.
+        read: u64,
+        /// Bytes in all.
+        len: u64,
+    },
+    /// Applying the log.
+    Log {
+        /// The last transaction applied.
+        zxid: Zxid,
+        /// Transactions applied.
+        transactions: u64,
+        /// Segments still to come.
+        segments_left: usize,
+    },
+}
+
+/// What was found.
+pub struct Recovered {
+    /// The newest state.
+    pub tree: Tree,
+    /// The sessions of that state and their timeouts in ms.
+    pub sessions: BTreeMap<SessionId, i32>,
+    /// Where the log ends; for [`super::core::LogCore::open`].
+    pub tail: LogTail,
+    /// The snapshot it began from.
+    pub snapshot: Option<Zxid>,
+    /// Newer snapshots that were damaged and whose contents came from the log instead.
+    pub passed_over: Vec<StorageError>,
+    /// Transactions applied from the log.
+    pub transactions: u64,
+    /// Transactions after which the tree's digest was not the one in the log, and the first of them. Apache only counts
+    /// these, too (`digest_mismatches_count`).
+    pub digest_mismatches: (u64, Option<Zxid>),
+}
+
+/// Brings back what the folder holds.
+///
+/// `progress` is called now and then from the calling thread; it may look at a clock.
+///
+/// # Errors
+/// If anything that was ever acknowledged would be missing: which file, at which offset, and what was found there.
+pub fn recover(
+    disk: &mut dyn Disk,
+    options: &Options,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Recovered, StorageError> {
+    let index = LogIndex::read(disk)?;
+    let mut snapshots: Vec<Zxid> = disk.list()?.iter().filter_map(|entry| snapshot_zxid(&entry.name)).collect();
+    snapshots.sort_unstable_by(|a, b| b.cmp(a));
+    let newest = snapshots.first().copied();
+    let mut passed_over = Vec::new();
+    let mut start = None;
+    for &zxid in &snapshots {
+        // An older snapshot is of no use where the log does not reach back to it; the newer one's damage is the error.
+        if !passed_over.is_empty() && index.replay(zxid).is_err() {
+            break;
+        }
+        match load_snapshot(disk, zxid, index.log_id, options, progress) {
+            Ok(loaded) => {
+                start = Some(loaded);
+                break;
+            }
+            Err(StorageError::Disk(error)) => return Err(error.into()),
+            Err(damage) => passed_over.push(damage),
+        }
+    }
+    let start = match start {
+        Some(start) => start,
+        None => {
+            let whole = index.reaches_back_to().is_none_or(|zxid| zxid == Zxid::ZERO);
+            if let Some(damage) = passed_over.first().filter(|_| !whole) {
+                return Err(damage.clone());
+            }
+            Start { tree: Tree::new(options.tree), sessions: BTreeMap::new(), zxid: Zxid::ZERO, log_id: None }
+        }
+    };
+    let snapshot = start.log_id.is_some().then_some(start.zxid);
+    let mut applied = Applied::new(start.tree, start.sessions);
+    let mut tail = replay(disk, &index, start.zxid, options, &mut applied, progress)?;
+    if let Some(newest) = newest
+        && tail.end.zxid < newest
+    {
+        // The log ends before a snapshot that could not be read.
+        return Err(passed_over.swap_remove(0));
+    }
+    if let (None, Some(log_id)) = (tail.log_id, start.log_id) {
+        // A snapshot alone, as an operator may have restored it: its log goes on from there.
+        tail.log_id = Some(log_id);
+        tail.end = Position::start(log_id, start.zxid);
+    }
+    let Applied { tree, sessions, transactions, digest_mismatches, .. } = applied;
+    Ok(Recovered { tree, sessions, tail, snapshot, passed_over, transactions, digest_mismatches })
+}
+
+/// What the log is applied to.
+struct Start {
+    tree: Tree,
+    sessions: BTreeMap<SessionId, i32>,
+    zxid: Zxid,
+    /// The log of the snapshot it came from.
+    log_id: Option<u64>,
+}
+
+fn load_snapshot(
+    disk: &mut dyn Disk,
+    zxid: Zxid,
+    log_id: Option<u64>,
+    options: &Options,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Start, StorageError> {
+    let name = snapshot_name(zxid);
+    let len = disk.list()?.iter().find(|entry| entry.name == name).map_or(0, |entry| entry.len);
+    let mut reader = SnapshotReader::open(disk, zxid)?;
+    let result = match (log_id, reader.log_id()) {
+        (Some(expected), Some(found)) if expected != found => Err(StorageError::Foreign {
+            file: name,
+            offset: field::LOG_ID as u64,
+            what: format!("it is of log {found:016x}, the segments of {expected:016x}"),
+        }),
+        _ => load_frames(disk, &mut reader, options, &mut |read| progress(Progress::Snapshot { zxid, read, len })),
+    };
+    let log_id = reader.log_id();
+    reader.close(disk);
+    result.map(|(tree, sessions)| Start { tree, sessions, zxid, log_id })
+}
+
+type Decoded = (u64, Result<Vec<LoadedZnode>, ImageError>);
+
+fn load_frames(
+    disk: &mut dyn Disk,
+    reader: &mut SnapshotReader,
+    options: &Options,
+    progress: &mut dyn FnMut(u64),
+) -> Result<(Tree, BTreeMap<SessionId, i32>), StorageError> {
+    let name = reader.name().to_owned();
+    let info = reader.info();
+    let mut load = Load {
+        name: &name,
+        loader: Loader::new(options.tree),
+        sessions: BTreeMap::new(),
+        lists: Arc::default(),
+        kind: RecordKind::Sessions,
+        counts: [0; 3],
+    };
+    // What the header says is not yet confirmed by a footer: no more is reserved than the file could hold.
+    load.loader.reserve(usize::try_from(info.znodes).unwrap_or(0).min(1 << 22));
+    let decoder = load.loader.decoder();
+    thread::scope(|scope| {
+        let (frames_in, frames) = flume::bounded::<(SnapshotFrame, Arc<ListNumbers>)>(FRAMES_AHEAD_MAX);
+        let (decoded_in, decoded) = flume::unbounded::<Decoded>();
+        for _ in 0..options.threads {
+            let (frames, decoded_in) = (frames.clone(), decoded_in.clone());
+            scope.spawn(move || {
+                for (frame, lists) in frames {
+                    // The reader has met damage and left.
+                    let _ = decoded_in.send((frame.offset, decode_znodes(frame.payload(), &lists, decoder)));
+                }
+            });
+        }
+        drop((frames, decoded_in));
+        // Closes the channel to the threads whatever happens, so that they end.
+        let frames_in = frames_in;
+        let mut under_way = 0_usize;
+        while let Some(frame) = reader.next_frame(disk)? {
+            progress(reader.offset());
+            if load.take_small(&frame)? {
+                continue;
+            }
+            if options.threads == 0 {
+                load.insert((frame.offset, decode_znodes(frame.payload(), &load.lists, decoder)))?;
+                continue;
+            }
+            // What is decoded is entered as it comes; so many frames are under way at most.
+            while under_way >= FRAMES_AHEAD_MAX {
+                load.insert(decoded.recv().expect("the decoders live as long as the channel to them"))?;
+                under_way -= 1;
+            }
+            frames_in.send((frame, Arc::clone(&load.lists))).expect("the decoders live as long as this channel");
+            under_way += 1;
+            while let Ok(batch) = decoded.try_recv() {
+                load.insert(batch)?;
+                under_way -= 1;
+            }
+        }
+        for _ in 0..under_way {
+            load.insert(decoded.recv().expect("the decoders live as long as the channel to them"))?;
+        }
+        Ok::<(), StorageError>(())
+    })?;
+    if load.counts != [info.sessions, info.acls, info.znodes] {
+        return Err(StorageError::damaged(&name, 0, "the header's counts are not those of the records"));
+    }
+    let Load { loader, sessions, .. } = load;
+    let tree = loader.finish_load(info.zxid).map_err(|error| StorageError::damaged(&name, 0, error.to_string()))?;
+    let comparable = options.tree.digest_enabled && info.digest_version == TxnDigest::VERSION as u32;
+    if comparable && tree.view().digest() != info.digest {
+        let (found, expected) = (tree.view().digest(), info.digest);
+        let what = format!("the tree's digest is {found:x}, the snapshot says {expected:x}");
+        return Err(StorageError::damaged(&name, reader.offset(), what));
+    }
+    Ok((tree, sessions))
+}
+
+/// A tree that is being loaded.
+struct Load<'a> {
+    name: &'a str,
+    loader: Loader,
+    sessions: BTreeMap<SessionId, i32>,
+    lists: Arc<ListNumbers>,
+    kind: RecordKind,
+    /// Sessions, lists, znodes.
+    counts: [u64; 3],
+}
+
+impl Load<'_> {
+    fn damaged(&self, offset: u64, (at, what): ImageError) -> StorageError {
+        StorageError::damaged(self.name, offset + (field::PAYLOAD + at) as u64, what)
+    }
+
+    /// Takes a frame of sessions or lists; false if it is one of znodes.
+    fn take_small(&mut self, frame: &SnapshotFrame) -> Result<bool, StorageError> {
+        let error = |load: &Self, error| load.damaged(frame.offset, error);
+        let Some(kind) = kind_of(frame.payload()).map_err(|problem| error(self, problem))? else { return Ok(true) };
+        if kind < self.kind {
+            return Err(error(self, (0, "records out of order")));
+        }
+        self.kind = kind;
+        if kind == RecordKind::Znodes {
+            return Ok(false);
+        }
+        for record in ImageRecords::new(frame.payload()) {
+            match record.map_err(|problem| error(self, problem))? {
+                ImageRecord::Session { session, timeout_ms } => {
+                    self.sessions.insert(session, timeout_ms);
+                    self.counts[0] += 1;
+                }
+                ImageRecord::List { number, list } => {
+                    let id = self.loader.insert_acl(&list);
+                    Arc::make_mut(&mut self.lists).insert(number, id);
+                    self.counts[1] += 1;
+                }
+                ImageRecord::Znode { .. } => {
+                    return Err(error(self, (0, "records of several kinds in one frame")));
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn insert(&mut self, (offset, znodes): Decoded) -> Result<(), StorageError> {
+        for znode in znodes.map_err(|problem| self.damaged(offset, problem))? {
+            self.counts[2] += 1;
+            self.loader
+                .insert_loaded(znode)
+                .map_err(|problem| StorageError::damaged(self.name, offset, problem.to_string()))?;
+        }
+        Ok(())
+    }
+}
+
+/// The state as the log is applied to it.
+struct Applied {
+    tree: Tree,
+    sessions: BTreeMap<SessionId, i32>,
+    transactions: u64,
+    digest_mismatches: (u64, Option<Zxid>),
+    changes: Vec<Change>,
+}
+
+impl Applied {
+    fn new(tree: Tree, sessions: BTreeMap<SessionId, i32>) -> Self {
+        Self { tree, sessions, transactions: 0, digest_mismatches: (0, None), changes: Vec::new() }
+    }
+
+    fn segment(&mut self, segment: &ReplaySegment) -> Result<(), StorageError> {
+        for record in segment.records() {
+            let unusable = |what: String| StorageError::Unusable {
+                file: segment.name.clone(),
+                offset: record.offset,
+                zxid: record.zxid,
+                what,
+            };
+            let txn = TxnRecord::decode(record.payload).map_err(|error| unusable(error.to_string()))?;
+            if txn.header.zxid != record.zxid {
+                return Err(unusable(format!("its header says {}", txn.header.zxid)));
+            }
+            self.transaction(&txn);
+        }
+        Ok(())
+    }
+
+    fn transaction(&mut self, record: &TxnRecord<'_>) {
+        self.changes.clear();
+        self.tree.apply(&record.header, &record.txn, &mut self.changes);
+        match record.txn {
+            Txn::CreateSession { timeout_ms } => {
+                self.sessions.insert(record.header.session, timeout_ms);
+            }
+            Txn::CloseSession { .. } => {
+                self.sessions.remove(&record.header.session);
+            }
+            _ => {}
+        }
+        self.transactions += 1;
+        if let Some(digest) = record.digest
+            && digest.version == TxnDigest::VERSION
+            && self.tree.options().digest_enabled
+            && digest.tree != self.tree.view().digest()
+        {
+            let (count, first) = self.digest_mismatches;
+            self.digest_mismatches = (count + 1, first.or(Some(record.header.zxid)));
+        }
+    }
+}
+
+fn replay(
+    disk: &mut dyn Disk,
+    index: &LogIndex,
+    from: Zxid,
+    options: &Options,
+    applied: &mut Applied,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<LogTail, StorageError> {
+    let mut replay = index.replay(from)?;
+    let mut apply = |segment: ReplaySegment, segments_left: usize| {
+        applied.segment(&segment)?;
+        let zxid = applied.tree.view().zxid();
+        progress(Progress::Log { zxid, transactions: applied.transactions, segments_left });
+        Ok::<(), StorageError>(())
+    };
+    if options.threads == 0 || replay.remaining() < 2 {
+        while let Some(segment) = replay.next_segment(disk)? {
+            apply(segment, replay.remaining())?;
+        }
+        return replay.finish(disk);
+    }
+    thread::scope(|scope| {
+        let (segments_in, segments) = flume::bounded::<(ReplaySegment, usize)>(SEGMENTS_AHEAD_MAX);
+        let reading = scope.spawn(move || {
+            while let Some(segment) = replay.next_segment(disk)? {
+                if segments_in.send((segment, replay.remaining())).is_err() {
+                    // The other side has met a record that it cannot use, and tells of it.
+                    break;
+                }
+            }
+            drop(segments_in);
+            if replay.remaining() == 0 { replay.finish(disk).map(Some) } else { Ok(None) }
+        });
+        let mut result = Ok(());
+        for (segment, left) in &segments {
+            result = apply(segment, left);
+            if result.is_err() {
+                break;
+            }
+        }
+        drop(segments);
+        let tail = match reading.join() {
+            Ok(tail) => tail,
+            Err(panic) => std::panic::resume_unwind(panic),
+        };
+        // Damage met while reading ahead lies behind what could not be applied.
+        result?;
+        Ok(tail?.expect("the whole log was read, or one of the two sides failed"))
+    })
+}
