@@ -106,6 +106,8 @@ impl LogCore {
             Err(DiskError::Full { .. }) => {
                 self.full = true;
                 self.retry_full = false;
+                // Told after every attempt, so that whoever asked with a tick gets an answer.
+                self.tell_room = true;
                 return Ok(false);
             }
             Err(error) => return Err(error),
