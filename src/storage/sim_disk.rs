@@ -73,6 +73,8 @@ struct Device {
     next_file: u32,
     handles: u64,
     under_way: Vec<UnderWay>,
+    /// Writes that were under way when the power was cut: inode, offset, bytes.
+    interrupted: Vec<(u64, u64, Vec<u8>)>,
     /// Operations so far, for [`SimDisk::cut_power_after`].
     operations: u64,
     history: Vec<String>,
@@ -213,8 +215,7 @@ impl SimDisk {
 
     /// Whether the power was cut.
     pub fn is_cut(&self) -> bool {
-        let device = self.device();
-        device.cut_after.is_some_and(|after| device.operations >= after)
+        self.device().is_cut()
     }
 
     /// The disk after a power cut now. Different seeds give different outcomes for what was not synced.
@@ -223,6 +224,11 @@ impl SimDisk {
         let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
         draw(&mut random);
         let mut inodes = device.inodes.clone();
+        for (inode, offset, bytes) in &device.interrupted {
+            if let Some(inode) = inodes.get_mut(inode) {
+                inode.write(*offset as usize, bytes);
+            }
+        }
         // Writes that were handed over and not yet done may be on the medium as well.
         for UnderWay { file, operation, .. } in &device.under_way {
             if let Operation::Write { offset, block, .. } = operation
@@ -317,9 +323,13 @@ impl Device {
         self.names.values().map(|inode| self.inodes[inode].bytes.len() as u64).sum()
     }
 
+    fn is_cut(&self) -> bool {
+        self.cut_after.is_some_and(|after| self.operations >= after)
+    }
+
     /// Counts an operation; an error if the power is off.
     fn begin(&mut self, operation: &'static str, file: &str, offset: u64) -> Result<(), DiskError> {
-        if self.cut_after.is_some_and(|after| self.operations >= after) {
+        if self.is_cut() {
             return Err(failed(operation, file, offset, "the power is off"));
         }
         self.operations += 1;
@@ -352,7 +362,12 @@ impl Device {
         let (inode, name) = self.file(file);
         match operation {
             Operation::Write { offset, block, durable } => {
-                self.begin(if *durable { "write-durable" } else { "write" }, &name, *offset)?;
+                let begun = self.begin(if *durable { "write-durable" } else { "write" }, &name, *offset);
+                if begun.is_err() {
+                    // It was handed over while the power was on.
+                    self.interrupted.push((inode, *offset, block.bytes().to_vec()));
+                }
+                begun?;
                 self.writes += 1;
                 if self.fail_write == Some(self.writes) {
                     return Err(failed("write", &name, *offset, "injected"));
@@ -477,7 +492,10 @@ impl Disk for SimDisk {
     fn submit(&mut self, file: FileId, operation: Operation, token: u64) -> Result<(), DiskError> {
         let mut device = self.device();
         assert!(device.under_way.len() < UNDER_WAY_MAX, "too much under way");
-        device.file(file);
+        let (_, name) = device.file(file);
+        if device.is_cut() {
+            return Err(failed("submit", &name, 0, "the power is off"));
+        }
         if let Operation::Write { offset, block, .. } = &operation {
             assert!(offset.is_multiple_of(BLOCK_LEN as u64), "a write at {offset}");
             assert!(!block.is_empty(), "a write of nothing");

@@ -269,7 +269,7 @@ impl LogCore {
         if let Some((sequence, len)) = tail.prepared {
             let name = segment_name(sequence);
             if len == options.segment_len {
-                let segment = Segment::zeroed(disk.open(&name)?, sequence, len);
+                let segment = Segment::found(disk.open(&name)?, sequence, len, false);
                 sync_now(disk, segment.file)?;
                 next = Next::Ready(segment);
             } else {
@@ -283,7 +283,7 @@ impl LogCore {
             let file = disk.open(&segment_name(sequence))?;
             sync_now(disk, file)?;
             if sequence == end.sequence && tail.goes_on {
-                current = Some(Segment::zeroed(file, sequence, disk.len(file)?));
+                current = Some(Segment::found(file, sequence, disk.len(file)?, true));
             } else {
                 disk.close(file);
             }
