@@ -702,7 +702,7 @@ fn readers_on_other_threads() {
                 let mut random = Random::new(1_000 + reader);
                 let mut walks = 0u64;
                 while !done.load(Ordering::Relaxed) {
-                    let (map, _pin, sum) = {
+                    let (map, pin, sum) = {
                         let newest = take(&newest);
                         (newest.0.share(), newest.1.clone(), newest.2)
                     };
@@ -722,6 +722,9 @@ fn readers_on_other_threads() {
                     assert_eq!(entries, map.len());
                     assert_eq!(seen, sum, "a version changed under its reader");
                     walks += 1;
+                    // Now the writer may free what was read here; only the pin's count tells it so, until the next lock.
+                    drop(pin);
+                    thread::yield_now();
                 }
                 walks
             })
@@ -730,6 +733,7 @@ fn readers_on_other_threads() {
     let mut sum = 0u64;
     for _ in 0..versions {
         for _ in 0..20 {
+            heap.reclaim();
             let path = format!("/node-{}", random.below(500));
             let value = random.next();
             match random.below(4) {
@@ -758,7 +762,6 @@ fn readers_on_other_threads() {
         }
         let version = (map.share(), heap.cut(), sum);
         *take(&newest) = version;
-        heap.reclaim();
     }
     done.store(true, Ordering::Relaxed);
     let walks: u64 = readers.into_iter().map(|reader| reader.join().unwrap()).sum();
