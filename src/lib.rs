@@ -14,6 +14,7 @@
 //! | 0 | [`ids`], [`time`] | zxid, session and server ids; instants as plain numbers |
 
 pub mod admin;
+pub mod cli;
 pub mod config;
 pub mod ids;
 pub mod pipeline;

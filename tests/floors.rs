@@ -19,7 +19,8 @@ const FLOORS: &[(&str, u8)] = &[
     ("rt", 4),
     ("server", 5),
     ("config", 6),
-    ("cli", 6),
+    // The command line stands on the configuration that it reads.
+    ("cli", 7),
 ];
 
 /// Words that may appear only in the rooms listed: this keeps the cores replayable from a seed.

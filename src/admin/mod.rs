@@ -12,5 +12,6 @@ pub mod version;
 pub mod word;
 
 pub use answer::{answer, answer_not_allowed, answer_not_serving, needs};
+pub use java::iso_time;
 pub use status::Status;
 pub use word::{Whitelist, Word};

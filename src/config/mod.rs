@@ -21,6 +21,7 @@ mod cores;
 mod data_dir;
 mod ensemble;
 mod error;
+mod fill;
 mod keys;
 mod load;
 mod notices;
@@ -36,6 +37,7 @@ pub use cores::{Cores, SHARDS_MAX, SPIN_US_DEFAULT, SPIN_US_MAX, parse_list as p
 pub use data_dir::{FOLDER, folder, prepare};
 pub use ensemble::{Ensemble, HostPort, MEMBERS_MAX, Member, PeerAddress, PeerType, Quorums};
 pub use error::{ConfigError, ErrorKind, Place};
+pub use fill::Start;
 pub use load::{Machine, Source, load};
 pub use notices::{Notice, NoticeKind, Notices};
 

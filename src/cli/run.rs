@@ -1,0 +1,248 @@
+//! `zoo-server run`: from the command line to a server that serves, and to its end.
+
+use std::fmt::{Display, Write as _};
+use std::io::{self, Write as _};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::args::RunArgs;
+use super::machine;
+use super::{EXIT_CONFIG, EXIT_DATA, EXIT_FAILED};
+use crate::admin::version::{VERSION, ZOOKEEPER_VERSION};
+use crate::config::{self, Config, ConfigError, ErrorKind, Start};
+use crate::rt::clock;
+use crate::rt::faulty::Fault;
+use crate::rt::signal;
+use crate::server::node::{Server, StartError};
+
+/// The variable that makes the disk fail on purpose, for tests of whole processes: `write:N`, `sync:N` or `full:N`.
+const FAULT_VARIABLE: &str = "ZOO_FAULT";
+
+/// Serves until it is told to end.
+pub(super) fn run(args: &RunArgs) -> ExitCode {
+    match start(args) {
+        Ok(None) => ExitCode::SUCCESS,
+        Ok(Some(server)) => serve(server),
+        Err(failure) => {
+            eprintln!("{}", failure.text);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+/// What was said about a start that failed, and the code to end with.
+struct Failure {
+    text: String,
+    code: u8,
+}
+
+impl Failure {
+    /// `problem`, and each on a line of its own, where and what to do.
+    fn new(code: u8, problem: impl Display, place: Option<&dyn Display>, advice: Option<&str>) -> Self {
+        let mut text = format!("zoo-server: {problem}");
+        if let Some(place) = place {
+            let _ = write!(text, "\n  where:      {place}");
+        }
+        if let Some(advice) = advice {
+            let _ = write!(text, "\n  what to do: {advice}");
+        }
+        Self { text, code }
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        let code = match error.kind {
+            ErrorKind::ApacheData | ErrorKind::DataFolder => EXIT_DATA,
+            _ => EXIT_CONFIG,
+        };
+        let problem = match &error.key {
+            Some(key) => format!("{key}: {}", error.problem),
+            None => error.problem.clone(),
+        };
+        let place = error.place.as_ref().map(|place| place as &dyn Display);
+        Self::new(code, problem, place, Some(&error.advice))
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        let code = match &error {
+            StartError::Folder(_) | StartError::Storage(_) => EXIT_DATA,
+            StartError::Bind(_) | StartError::Executor(_) | StartError::Thread(_) => EXIT_FAILED,
+        };
+        let advice = match &error {
+            StartError::Bind(_) => Some("stop what listens there, or set another clientPort"),
+            _ => None,
+        };
+        Self::new(code, &error, None, advice)
+    }
+}
+
+/// `None` if the configuration was only to be checked.
+fn start(args: &RunArgs) -> Result<Option<Server>, Failure> {
+    let source = args.source().map_err(|problem| Failure::new(EXIT_CONFIG, problem, None, None))?;
+    let config = config::load(&source, &args.settings, &machine::machine())?;
+    for line in config.notices.lines() {
+        tracing::warn!("{line}");
+    }
+    config.check_servable()?;
+    if args.check {
+        say(&format!("{}\n", check_text(&config)));
+        return Ok(None);
+    }
+    let storage = &config.storage;
+    config::prepare(&storage.data_dir, &storage.data_log_dir, storage.autocreate)?;
+    let random = || machine::random().map_err(|error| Failure::new(EXIT_FAILED, error, Some(&"/dev/urandom"), None));
+    let mut options = config.server_options(&Start {
+        now: clock::now(),
+        random: [random()?, random()?, random()?],
+        environment: machine::environment(),
+        has_ipv6: Path::new("/proc/net/if_inet6").exists(),
+    });
+    options.fault = fault()?;
+    let server = Server::start(options)?;
+    say(&banner(&config, server.address(), server.is_direct()));
+    Ok(Some(server))
+}
+
+fn fault() -> Result<Option<Fault>, Failure> {
+    let Ok(text) = std::env::var(FAULT_VARIABLE) else { return Ok(None) };
+    match text.parse() {
+        Ok(fault) => {
+            tracing::warn!(fault = text, "the disk is going to fail on purpose");
+            Ok(Some(fault))
+        }
+        Err(problem) => Err(Failure::new(EXIT_CONFIG, problem, Some(&FAULT_VARIABLE), Some("unset it"))),
+    }
+}
+
+/// Ends with the server: at the first signal in order, at the second at once.
+fn serve(server: Server) -> ExitCode {
+    let stop = server.stopper();
+    let asked = AtomicBool::new(false);
+    let watch = signal::watch(move |signal| {
+        if asked.swap(true, Ordering::Relaxed) {
+            // Whatever was acknowledged is on the disk already.
+            std::process::exit(i32::from(EXIT_FAILED));
+        }
+        tracing::info!(?signal, "ending");
+        stop();
+    });
+    let _watch = match watch {
+        Ok(watch) => watch,
+        Err(error) => {
+            eprintln!("zoo-server: signals cannot be watched: {error}");
+            return ExitCode::from(EXIT_FAILED);
+        }
+    };
+    match server.wait() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("zoo-server: {error}");
+            ExitCode::from(EXIT_FAILED)
+        }
+    }
+}
+
+/// Writes to standard output. That nobody reads it is no reason not to serve.
+fn say(text: &str) {
+    let mut out = io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// Where it listens, where its data is, and how to reach it.
+fn banner(config: &Config, address: SocketAddr, is_direct: bool) -> String {
+    let reach = if address.ip().is_unspecified() {
+        SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), address.port())
+    } else {
+        address
+    };
+    let listens = if address.ip().is_unspecified() {
+        format!("all interfaces, port {}", address.port())
+    } else {
+        address.to_string()
+    };
+    let cached = if is_direct { "" } else { " (through the page cache: the file system refuses O_DIRECT)" };
+    format!(
+        "zoo-server {VERSION} serves as ZooKeeper {ZOOKEEPER_VERSION}\n  \
+         listens on  {listens}\n  \
+         data in     {}{cached}\n  \
+         cores       {}\n  \
+         reach it    zoo-server shell -server {reach}\n",
+        folders(config),
+        cores(config)
+    )
+}
+
+fn folders(config: &Config) -> String {
+    let (data, log) = (config::folder(&config.storage.data_dir), config::folder(&config.storage.data_log_dir));
+    if data == log {
+        return data.display().to_string();
+    }
+    format!("{}, log in {}", data.display(), log.display())
+}
+
+fn cores(config: &Config) -> String {
+    let cores = &config.cores;
+    let shards: Vec<_> = cores.shards.iter().map(usize::to_string).collect();
+    let both = if cores.replica == cores.log {
+        format!("replica and log {}", cores.replica)
+    } else {
+        format!("replica {}, log {}", cores.replica, cores.log)
+    };
+    format!("{both}, shards {}", shards.join(" "))
+}
+
+/// What `--check` says of a good configuration.
+fn check_text(config: &Config) -> String {
+    let session = &config.session;
+    format!(
+        "the configuration is good\n  \
+         listens on  {}\n  \
+         data in     {}\n  \
+         cores       {}\n  \
+         sessions    {} to {} ms, tick {} ms",
+        config.client.listen,
+        folders(config),
+        cores(config),
+        session.timeout_min_ms,
+        session.timeout_max_ms,
+        session.tick_ms
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Machine, Source};
+
+    fn config(settings: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let settings: Vec<_> = settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        config::load(&Source::Default, &settings, &Machine { cores: vec![0, 1, 2] })
+    }
+
+    #[test]
+    fn the_banner_says_where_and_how() {
+        let config = config(&[("dataDir", "/d"), ("dataLogDir", "/l")]).unwrap();
+        let text = banner(&config, "[::]:2181".parse().unwrap(), true);
+        assert!(text.contains("listens on  all interfaces, port 2181\n"), "{text}");
+        assert!(text.contains("data in     /d/zoo-1, log in /l/zoo-1\n"), "{text}");
+        assert!(text.contains("cores       replica and log 0, shards 1 2\n"), "{text}");
+        assert!(text.ends_with("reach it    zoo-server shell -server 127.0.0.1:2181\n"), "{text}");
+        assert!(banner(&config, "10.0.0.1:5".parse().unwrap(), false).contains("page cache"));
+    }
+
+    #[test]
+    fn errors_say_what_where_and_what_to_do() {
+        let failure = Failure::from(config(&[("tickTime", "x")]).unwrap_err());
+        assert_eq!(
+            failure.text,
+            "zoo-server: tickTime: \"x\" is not a whole number\n  where:      command line\n  \
+             what to do: give milliseconds, e.g. 2000"
+        );
+        assert_eq!(failure.code, EXIT_CONFIG);
+    }
+}

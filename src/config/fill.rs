@@ -1,0 +1,213 @@
+//! From the configuration to the options of the rooms.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::*;
+use crate::admin::status::{About as Told, ConfStatus, EnvironmentStatus};
+use crate::ids::ServerId;
+use crate::time::Instant;
+use crate::{pipeline, replica, server, storage, tree};
+
+/// Connections that wait to be accepted, if nothing is said: more than Java's 50, because clients that lost a server come
+/// back all at once.
+const LISTEN_BACKLOG_DEFAULT: u32 = 1024;
+
+/// The number that stands in the session ids of a single server, whatever its `myid` says (`ZooKeeperServer`).
+const STANDALONE_SESSION_SERVER_ID: ServerId = ServerId(1);
+
+/// How long the end of the server may take before connections are cut: SIGTERM ends it in under a second.
+const DRAIN_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// A record is longer than the request that caused it: the path of a sequential znode, a header, the stat of each part of a
+/// multi. And a closed session's record names all its ephemerals, however short the request was.
+const RECORD_LEN_MIN: usize = 8 << 20;
+
+/// What only the moment of the start can tell.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// Now.
+    pub now: Instant,
+    /// Numbers that nobody can guess.
+    pub random: [u64; 3],
+    /// What `envi` tells.
+    pub environment: EnvironmentStatus,
+    /// Whether this machine speaks IPv6.
+    pub has_ipv6: bool,
+}
+
+impl Config {
+    /// The options of a single server. The folders are those that [`prepare`] made.
+    pub fn server_options(&self, start: &Start) -> server::options::Options {
+        let [hash_seed, log_id, seed] = start.random;
+        let auth = pipeline::auth::Options {
+            skip_acl: self.access.skip_acl,
+            digest_enabled: self.access.digest_enabled,
+            digest_algorithm: match self.access.digest_algorithm {
+                DigestAlgorithm::Sha1 => pipeline::auth::DigestAlgorithm::Sha1,
+                DigestAlgorithm::Sha224 => pipeline::auth::DigestAlgorithm::Sha224,
+                DigestAlgorithm::Sha256 => pipeline::auth::DigestAlgorithm::Sha256,
+                DigestAlgorithm::Sha384 => pipeline::auth::DigestAlgorithm::Sha384,
+                DigestAlgorithm::Sha512 => pipeline::auth::DigestAlgorithm::Sha512,
+            },
+            super_digest: self.access.super_digest.as_ref().map(|digest| digest.0.clone()),
+        };
+        let pipeline = pipeline::Options {
+            auth: auth.clone(),
+            extended_types: self.tree.extended_types,
+            emulate_353: self.tree.emulate_353,
+            enforce_quota: self.tree.enforce_quota,
+            reconfig_enabled: self.tree.reconfig_enabled,
+            close_session_txn: self.tree.close_session_txn,
+            session_timeout_min_ms: self.session.timeout_min_ms.cast_signed(),
+            session_timeout_max_ms: self.session.timeout_max_ms.cast_signed(),
+            container_never_used_max_ms: self
+                .tree
+                .container_never_used_ms
+                .map_or(0, |interval| i64::try_from(interval).unwrap_or(i64::MAX)),
+        };
+        let tree = tree::Options { hash_seed, digest_enabled: self.tree.digest_enabled, owners: pipeline.owners() };
+        let request_len_max = self.client.request_len_max as usize;
+        let storage = storage::core::Options {
+            segment_len: self.storage.segment_bytes,
+            record_len_max: RECORD_LEN_MIN.max(request_len_max.saturating_mul(2)),
+            force_sync: self.storage.force_sync,
+            snapshots_retained: match self.storage.autopurge.when {
+                PurgeWhen::Never => 0,
+                PurgeWhen::AfterSnapshot | PurgeWhen::EveryMs(_) => self.storage.autopurge.retain as usize,
+            },
+        };
+        let replica = replica::Options {
+            shards: self.cores.shards.len(),
+            snapshot_txns_max: u64::from(self.storage.snap_count),
+            snapshot_bytes_max: self.storage.snap_log_bytes.unwrap_or(0),
+            container_check_interval_ms: u64::from(self.tree.container_check_interval_ms),
+            containers_per_minute_max: self.tree.container_removals_per_minute,
+            seed,
+        };
+        let (snapshot_folder, log_folder) = (folder(&self.storage.data_dir), folder(&self.storage.data_log_dir));
+        let about = server::options::About {
+            told: Told { conf: self.conf_status(), environment: start.environment.clone() },
+            client_port: self.client.listen.port,
+            data_folder: snapshot_folder.clone(),
+            log_folder: log_folder.clone(),
+            started: start.now,
+        };
+        server::options::Options {
+            listen: self.listen_address(start.has_ipv6),
+            listen_backlog: self.client.listen_backlog.unwrap_or(LISTEN_BACKLOG_DEFAULT),
+            snapshot_folder,
+            log_folder,
+            log_id,
+            recovery_threads: self.cores.shards.len().clamp(1, 8),
+            server_id: STANDALONE_SESSION_SERVER_ID,
+            cores: server::options::Cores {
+                shards: self.cores.shards.iter().copied().map(Some).collect(),
+                replica: Some(self.cores.replica),
+                log: Some(self.cores.log),
+                spin: Duration::from_micros(u64::from(self.cores.spin_us)),
+            },
+            connections_per_address_max: self.client.cnxns_per_address_max.unwrap_or(0),
+            connections_max: self.client.cnxns_max.unwrap_or(0),
+            shard: server::options::ShardOptions {
+                frame_bytes_max: request_len_max,
+                hash_seed,
+                auth,
+                enforced_schemes: self.access.enforced_schemes.clone(),
+                sessionless_timeout: Duration::from_millis(u64::from(self.client.sessionless_timeout_ms)),
+                tick_ms: self.session.tick_ms,
+                drain_timeout: DRAIN_TIMEOUT,
+                words: self.client.four_letter_words.clone(),
+                about: Arc::new(about),
+            },
+            pipeline,
+            replica,
+            storage: storage.checked(),
+            tree,
+            fault: None,
+        }
+    }
+
+    /// All interfaces are the IPv6 ones where there are any, which take IPv4 too.
+    fn listen_address(&self, has_ipv6: bool) -> SocketAddr {
+        let any = if has_ipv6 { IpAddr::V6(Ipv6Addr::UNSPECIFIED) } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) };
+        SocketAddr::new(self.client.listen.host.unwrap_or(any), self.client.listen.port)
+    }
+
+    fn conf_status(&self) -> ConfStatus {
+        ConfStatus {
+            secure_client_port: -1,
+            data_dir: folder(&self.storage.data_dir).display().to_string(),
+            data_log_dir: folder(&self.storage.data_log_dir).display().to_string(),
+            tick_ms: self.session.tick_ms,
+            cnxns_per_address_max: self.client.cnxns_per_address_max.unwrap_or(0),
+            timeout_min_ms: self.session.timeout_min_ms,
+            timeout_max_ms: self.session.timeout_max_ms,
+            listen_backlog: self.client.listen_backlog.map_or(-1, u32::cast_signed),
+            // A single server has none, whatever `myid` says.
+            server_id: 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(settings: &[(&str, &str)]) -> server::options::Options {
+        let settings: Vec<_> = settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let config = load(&Source::Default, &settings, &Machine { cores: vec![0, 1] }).unwrap();
+        let environment = EnvironmentStatus::default();
+        config.server_options(&Start { now: Instant(5), random: [1, 2, 3], environment, has_ipv6: true })
+    }
+
+    #[test]
+    fn values_reach_their_rooms() {
+        let options = options(&[
+            ("dataDir", "/data"),
+            ("dataLogDir", "/log"),
+            ("clientPortAddress", "0.0.0.0"),
+            ("jute.maxbuffer", "20000000"),
+            ("maxClientCnxns", "0"),
+            ("maxCnxns", "9"),
+            ("tickTime", "100"),
+            ("autopurge.purgeInterval", "0"),
+            ("snapSizeLimitInKb", "-1"),
+            ("forceSync", "no"),
+            ("DigestAuthenticationProvider.superDigest", "super:x"),
+            ("extendedTypesEnabled", "true"),
+            ("digest.enabled", "false"),
+            ("znode.container.maxNeverUsedIntervalMs", "77"),
+        ]);
+        assert_eq!(options.listen.to_string(), "[::]:2181");
+        assert_eq!(options.snapshot_folder.to_str(), Some("/data/zoo-1"));
+        assert_eq!(options.log_folder.to_str(), Some("/log/zoo-1"));
+        assert_eq!(options.shard.about.told.conf.data_log_dir, "/log/zoo-1");
+        assert_eq!(options.shard.frame_bytes_max, 20_000_000);
+        assert_eq!(options.storage.record_len_max, 40_000_000);
+        assert!(options.storage.segment_len > 80_000_000, "two of the longest records fit");
+        assert_eq!((options.connections_per_address_max, options.connections_max), (0, 9));
+        assert_eq!((options.shard.tick_ms, options.pipeline.session_timeout_max_ms), (100, 2000));
+        assert_eq!((options.storage.snapshots_retained, options.replica.snapshot_bytes_max), (0, 0));
+        assert!(!options.storage.force_sync);
+        assert_eq!(options.shard.auth.super_digest.as_deref(), Some("super:x"));
+        assert_eq!(options.shard.auth, options.pipeline.auth);
+        assert!(options.pipeline.extended_types && options.tree.owners.extended_types);
+        assert!(!options.tree.digest_enabled);
+        assert_eq!(options.pipeline.container_never_used_max_ms, 77);
+        assert_eq!(options.replica.shards, options.cores.shards.len());
+    }
+
+    #[test]
+    fn defaults_reach_their_rooms() {
+        let options = options(&[]);
+        assert_eq!(options.listen.to_string(), "127.0.0.1:2181");
+        assert_eq!(options.storage.snapshots_retained, 3);
+        assert_eq!(options.replica.snapshot_txns_max, 100_000);
+        assert_eq!(options.replica.snapshot_bytes_max, 4 << 30);
+        assert_eq!(options.cores.shards, [Some(1)]);
+        assert_eq!(options.server_id, ServerId(1));
+        assert_eq!(options.shard.about.told.conf.listen_backlog, -1);
+    }
+}
