@@ -26,6 +26,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 APACHE_CLASS_PATH = "/usr/share/java/zookeeper.jar"
@@ -39,6 +40,9 @@ START_SECONDS_MAX = 30.0
 STOP_SECONDS_MAX = 10.0
 
 _running = []
+# Children are made by one thread that lives as long as this process: the kernel's "end with your parent"
+# means the thread that forked, and a test's own threads come and go.
+_spawner = ThreadPoolExecutor(1, thread_name_prefix="spawner")
 
 
 def free_port():
@@ -127,8 +131,9 @@ class Server:
             file.writelines(f"{key}={value}\n" for key, value in written.items())
             file.writelines(f"{line}\n" for line in self.extra_lines)
         with open(self.log_file, "ab") as log:
-            self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                            cwd=self.folder, start_new_session=True, preexec_fn=_die_with_parent)
+            self.process = _spawner.submit(
+                subprocess.Popen, self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                cwd=self.folder, start_new_session=True, preexec_fn=_die_with_parent).result()
         _running.append(self)
 
     def start(self):

@@ -310,6 +310,13 @@ class Connection:
         sent = self.sock.send(data)
         self.world.record(self.who, self.label(f"send {what}"), [] if sent else [{"kind": "not sent"}])
 
+    def create_session_request(self, body, what):
+        """createSession as a request, which the real server answers with another ConnectResponse."""
+        self._turn()
+        xid, self.next_xid = self.next_xid, self.next_xid + 1
+        self.sock.send(f.frame(f.request(xid, Op.CREATE_SESSION, body)))
+        self.world.record(self.who, what, [self._connect_frame(self._receive())])
+
     def answers(self, count, what="answers"):
         self.world.record(self.who, what, self._collect(count))
 

@@ -62,10 +62,10 @@ def delete_container(w):
 def session_opcodes(w):
     """createSession and closeSession as requests."""
     a = w.top()
-    a.call(Op.CREATE_SESSION, b"", "createSession with no body")
+    a.create_session_request(b"", "createSession with no body")
     a.exists("/")
     b = w.connect("b")
-    b.call(Op.CREATE_SESSION, f.i32(5000), "createSession with a timeout")
+    b.create_session_request(f.i32(5000), "createSession with a timeout")
     b.exists("/")
     c = w.connect("c")
     c.call(Op.CLOSE_SESSION, b"trailing bytes", "closeSession with bytes behind it")
