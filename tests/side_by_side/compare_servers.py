@@ -132,6 +132,7 @@ def arguments():
     parser.add_argument("--all", action="store_true", help="print accepted differences too")
     parser.add_argument("--dump", action="store_true", help="only run the left side and print its traces")
     parser.add_argument("--record", metavar="FILE", help="only run the left side and keep its traces")
+    parser.add_argument("--times", action="store_true", help="print the slowest scenarios")
     parser.add_argument("--list", action="store_true")
     return parser.parse_args()
 
@@ -153,6 +154,7 @@ def main():
     right = None if alone else Side(options.right)
     accepted = Accepted(options.accepted)
     kept, steps, frames, passed, failed, accepted_count = {}, 0, 0, 0, 0, 0
+    times = []
 
     for config in CONFIGS:
         of_config = [entry for entry in chosen if entry[0] == config]
@@ -164,8 +166,10 @@ def main():
             print(f"FAILED configuration {config}: {start_failure}")
             failed += len(of_config)
         for _, name, function in of_config if not start_failure else ():
+            started = time.monotonic()
             (trace, broke), answer = both(lambda: left.run(name, function),
                                           lambda: right.run(name, function) if right else None)
+            times.append((time.monotonic() - started, name))
             steps += len(trace)
             frames += sum(len(step["frames"]) for step in trace)
             kept[name] = trace
@@ -204,6 +208,9 @@ def main():
         if right:
             right.stop()
 
+    if options.times:
+        for seconds, name in sorted(times, reverse=True)[:20]:
+            print(f"{seconds:8.2f} s  {name}")
     unused = [rule for rule in accepted.rules if not rule["used"]]
     full_run = not alone and not options.only and not options.config and options.right == "zoo"
     if full_run:

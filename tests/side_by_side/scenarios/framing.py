@@ -5,7 +5,7 @@ from frames import Op
 from world import scenario
 
 
-def exists(xid, path="/"):
+def exists(xid, path="/alive"):
     return f.frame(f.request(xid, Op.EXISTS, f.path_watch(path, False)))
 
 
@@ -41,7 +41,7 @@ def garbage_later(w):
         c.send_raw(data, name)
         c.expect_closed("after it", seconds=0.5)
         if not c.gone:
-            c.exists("/")
+            c.exists("/alive")
 
 
 @scenario()
@@ -89,7 +89,7 @@ def a_small_maxbuffer(w):
     d.call(Op.EXISTS, f.i32(4000) + b"/", "exists with a length of 4000")
     d.call(Op.EXISTS, f.i32(4097) + b"/", "exists with a length of 4097")
     d.call(Op.EXISTS, f.i32(10_000_000) + b"/", "exists with a length of ten million")
-    d.exists("/")
+    d.exists("/alive")
 
 
 @scenario()

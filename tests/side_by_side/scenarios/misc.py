@@ -11,11 +11,11 @@ def unknown_opcodes(w):
     for op in (0, 10, 23, 24, 50, 99, 108, 1000, 2147483647, -1, -2, -9, -12, -13, -100, -2147483648):
         c = w.connect(f"op{op}")
         c.call(op, b"", f"opcode {op} with no body")
-        c.exists("/")
+        c.exists("/alive")
     for op in (0, 10, -1, 200):
         c = w.connect(f"body{op}")
         c.call(op, f.path_watch("/", False), f"opcode {op} with a body")
-        c.exists("/")
+        c.exists("/alive")
 
 
 @scenario()
@@ -24,13 +24,13 @@ def check_alone(w):
     a = w.top()
     a.create(w.path("x"))
     a.check(w.path("x"), 0)
-    a.exists("/")
+    a.exists("/alive")
     b = w.connect("b")
     b.check(w.path("x"), 5)
-    b.exists("/")
+    b.exists("/alive")
     c = w.connect("c")
     c.check(w.path("none"), 0)
-    c.exists("/")
+    c.exists("/alive")
     d = w.connect("d")
     d.check(None, 0)
     d.call(Op.CHECK, b"", "check with no body")
@@ -63,10 +63,10 @@ def session_opcodes(w):
     """createSession and closeSession as requests."""
     a = w.top()
     a.create_session_request(b"", "createSession with no body")
-    a.exists("/")
+    a.exists("/alive")
     b = w.connect("b")
     b.create_session_request(f.i32(5000), "createSession with a timeout")
-    b.exists("/")
+    b.exists("/alive")
     c = w.connect("c")
     c.call(Op.CLOSE_SESSION, b"trailing bytes", "closeSession with bytes behind it")
     c.expect_closed()
@@ -77,28 +77,28 @@ def session_opcodes(w):
 def sasl_disabled(w):
     a = w.top()
     a.sasl(b"")
-    a.exists("/")
+    a.exists("/alive")
     b = w.connect("b")
     b.sasl(b"token")
-    b.exists("/")
+    b.exists("/alive")
     c = w.connect("c")
     c.sasl(None)
-    c.exists("/")
+    c.exists("/alive")
     d = w.connect("d")
     d.call(Op.SASL, b"", "sasl with no body")
-    d.exists("/")
+    d.exists("/alive")
 
 
 @scenario()
 def reconfig_disabled(w):
     a = w.top()
     a.reconfig(members="server.1=localhost:2888:3888;2181")
-    a.exists("/")
+    a.exists("/alive")
     a.reconfig(joining="server.2=localhost:2889:3889;2182")
     a.reconfig(leaving="1")
     a.reconfig()
     a.call(Op.RECONFIG, b"", "reconfig with no body")
-    a.exists("/")
+    a.exists("/alive")
     a.get("/zookeeper/config")
 
 
@@ -126,11 +126,11 @@ def ping(w):
     a = w.top()
     a.ping()
     a.call(Op.PING, b"", "ping with xid 5", xid=5)
-    a.exists("/")
+    a.exists("/alive")
     b = w.connect("b")
     b.call(Op.PING, b"body", "ping with a body", xid=-2)
     b.call(Op.EXISTS, f.path_watch("/", False), "exists with xid -2", xid=-2)
-    b.exists("/")
+    b.exists("/alive")
 
 
 @scenario()
@@ -179,6 +179,6 @@ def closing_leaves_zxids(w):
     a = w.top()
     for name in ("b", "c", "d"):
         c = w.connect(name)
-        a.exists("/")
+        a.exists("/alive")
         c.close()
-        a.exists("/")
+        a.exists("/alive")

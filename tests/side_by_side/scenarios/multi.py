@@ -177,7 +177,7 @@ def bad_parts(w):
     for name, (op, body) in kinds.items():
         c = w.connect(name)
         c.multi(part_of(op, body, name))
-        c.exists("/")
+        c.exists("/alive")
         d = w.connect(f"{name} behind")
         d.multi(part_create(w.path(name)), part_of(op, body, name))
         d.exists(w.path(name))
@@ -188,7 +188,7 @@ def ttl_parts(w):
     """TTL nodes inside a multi, where extended types are off."""
     a = w.top()
     a.multi(part_create_ttl(w.path("t"), 1000))
-    a.exists("/")
+    a.exists("/alive")
     b = w.connect("b")
     b.multi(part_create(w.path("x")), part_create(w.path("t"), flags=5))
     b.exists(w.path("x"))
@@ -208,7 +208,7 @@ def multi_read(w):
     a.multi_read(part_get(w.path("none")))
     a.multi_read(part_get("relative"), part_get(w.path("x")))
     a.multi_read(part_get(None), part_get(w.path("x")))
-    a.exists("/")
+    a.exists("/alive")
     kinds = {"exists": (Op.EXISTS, f.path_watch("/", False)), "create": (Op.CREATE, f.create_body("/x", b"", f.OPEN, 0)),
              "check": (Op.CHECK, f.path_version("/", 0)), "unknown": (77, b""), "delete": part_delete(w.path("x"))[:2],
              "getChildren2": (Op.GET_CHILDREN2, f.path_watch("/", False)),
@@ -219,7 +219,7 @@ def multi_read(w):
         c.exists(w.path("x"))
         d = w.connect(f"{name} behind")
         d.multi_read(part_get(w.path("x")), part_of(op, body, name))
-        d.exists("/")
+        d.exists("/alive")
     b = w.connect("b")
     b.multi_read(part_of(Op.GET_DATA, f.path_watch(w.path("x"), True), "get x with a watch"),
                  part_of(Op.GET_CHILDREN, f.path_watch(w.path("x"), True), "children of x with a watch"))

@@ -81,7 +81,7 @@ def modes(w):
     for mode in (-1, 2, 3, 100, -2147483648):
         c = w.connect(f"mode{mode}")
         c.add_watch("/", mode)
-        c.exists("/")
+        c.exists("/alive")
     a = w.top()
     for number, path in enumerate(("", "relative", f"{w.root}/", w.path("\0"), "//", w.path("none/deeper"))):
         a.add_watch(path, 0)
@@ -89,10 +89,10 @@ def modes(w):
         a.check_watches(path, 4)
     b = w.connect("b")
     b.add_watch(None, 0)
-    b.exists("/")
+    b.exists("/alive")
     c = w.connect("c")
     c.add_watch(None, 1)
-    c.exists("/")
+    c.exists("/alive")
 
 
 @scenario()

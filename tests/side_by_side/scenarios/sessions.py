@@ -10,7 +10,7 @@ def handshake(w):
     """With and without the read-only byte, odd protocol versions, timeouts at both limits."""
     for read_only in (None, False, True, 2, 255):
         c = w.connect(f"ro{read_only}", read_only=read_only)
-        c.exists("/")
+        c.exists("/alive")
         c.close()
     for protocol in (1, -1, 2147483647, -2147483648):
         w.connect(f"protocol{protocol}", protocol=protocol).close()
@@ -29,11 +29,11 @@ def default_timeouts(w):
 def handshake_extras(w):
     """Passwords of odd lengths, bytes behind the record, a short record."""
     for name, password in (("null", None), ("empty", b""), ("short", b"abc"), ("long", bytes(40))):
-        w.connect(f"password-{name}", password=password).exists("/")
+        w.connect(f"password-{name}", password=password).exists("/alive")
     for name, trailing in (("one", b"\0"), ("many", b"\0\0\0\0\0"), ("ten", b"\1" * 10)):
         c = w.socket(f"trailing-{name}")
         c.handshake(read_only=False, trailing=trailing, label=f"connect with {name} bytes behind it")
-        c.exists("/")
+        c.exists("/alive")
     whole = f.connect_request(read_only=False)
     for cut in (0, 1, 4, 12, 16, 24, 27, 28, 30, 43):
         c = w.socket(f"cut{cut}")
@@ -55,9 +55,9 @@ def ahead_of_the_server(w):
     """A client that has seen a later zxid is sent away; one that has seen an earlier one is not."""
     a = w.top()
     now = w.last_zxid()
-    w.connect("same", last_zxid=now).exists("/")
-    w.connect("behind", last_zxid=now - 1).exists("/")
-    w.connect("negative", last_zxid=-1).exists("/")
+    w.connect("same", last_zxid=now).exists("/alive")
+    w.connect("behind", last_zxid=now - 1).exists("/alive")
+    w.connect("negative", last_zxid=-1).exists("/alive")
     for extra in (10, 1 << 32, (1 << 62)):
         c = w.connect(f"ahead{extra}", last_zxid=w.last_zxid() + extra)
         c.expect_closed(seconds=1.0)
@@ -109,7 +109,7 @@ def reconnect(w):
     c.ephemerals("/")
     d = w.connect("d", like=c, timeout=100000)
     d.ephemerals("/")
-    d.exists("/")
+    d.exists("/alive")
     d.close()
     e = w.connect("e", like=d)
     e.expect_closed(seconds=2.0)
@@ -124,7 +124,7 @@ def session_moved(w):
     a.create(w.path("e"), flags=1)
     a.get(w.root, True)
     b = w.connect("b", like=a)
-    a.exists("/")
+    a.exists("/alive")
     b.exists(w.path("e"))
     b.set(w.root, b"new")
     b.drain("the watch was the old connection's")
@@ -265,12 +265,12 @@ def without_a_session(w):
 def too_many_connections(w):
     """maxClientCnxns of one address: the connection too many is closed at once; a place that frees is given again."""
     open_ones = [w.connect(f"c{n}") for n in range(3)]
-    w.connect("c3").exists("/")
+    w.connect("c3").exists("/alive")
     for n in range(3):
         d = w.socket(f"d{n}")
         d.expect_closed("one too many", seconds=2.0)
     for c in open_ones:
-        c.exists("/")
+        c.exists("/alive")
     open_ones[0].close()
 
     def admitted():

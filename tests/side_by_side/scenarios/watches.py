@@ -329,10 +329,10 @@ def set_watches_shapes(w):
                                    f.i64(zxid) + f.i32(1) + f.i32(-1) + f.i32(0) * 2)):
         c = w.connect(f"null{number}")
         c.call(Op.SET_WATCHES, body, f"setWatches with nulls, {number}", xid=-8)
-        c.exists("/")
+        c.exists("/alive")
     d = w.connect("d")
     d.call(Op.SET_WATCHES2, f.i64(zxid) + f.i32(0) * 3 + f.i32(-1) * 2, "setWatches2 with null lists", xid=-8)
-    d.exists("/")
+    d.exists("/alive")
 
 
 @scenario()
