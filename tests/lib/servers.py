@@ -62,16 +62,14 @@ def free_port():
 def four_letters(host, port, word, timeout=5.0):
     """What the server answers to a four-letter word, until it closes the connection."""
     with socket.create_connection((host, port), timeout=timeout) as sock:
-        sock.sendall(word)
         answer = b""
-        while True:
-            try:
-                chunk = sock.recv(65536)
-            except ConnectionResetError:
-                chunk = b""
-            if not chunk:
-                return answer
-            answer += chunk
+        try:
+            sock.sendall(word)
+            while chunk := sock.recv(65536):
+                answer += chunk
+        except (ConnectionResetError, BrokenPipeError):
+            pass  # it ended the connection without waiting for us to end ours
+        return answer
 
 
 class Server:

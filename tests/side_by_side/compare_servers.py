@@ -160,7 +160,9 @@ def main():
         of_config = [entry for entry in chosen if entry[0] == config]
         if not of_config:
             continue
+        started = time.monotonic()
         both(lambda: left.start(config), lambda: right and right.start(config))
+        times.append((time.monotonic() - started, f"(start of {config})"))
         start_failure = left.failure or (right and right.failure)
         if start_failure:
             print(f"FAILED configuration {config}: {start_failure}")

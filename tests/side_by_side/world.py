@@ -82,11 +82,17 @@ class World:
         return {name: self.plain(kind, value) for name, kind, value in fields}
 
     def last_zxid(self):
-        """The zxid of the server's last transaction, from `srvr`."""
-        for line in four_letters(self.server.host, self.server.port, b"srvr").decode().splitlines():
-            if line.startswith("Zxid: 0x"):
-                return int(line[8:], 16)
-        raise RuntimeError("srvr shows no zxid")
+        """The zxid of the server's last transaction, from `srvr`; asked again if the server had no room for
+        one more connection at that moment."""
+        deadline = time.monotonic() + 5.0
+        while True:
+            answer = four_letters(self.server.host, self.server.port, b"srvr").decode()
+            for line in answer.splitlines():
+                if line.startswith("Zxid: 0x"):
+                    return int(line[8:], 16)
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"srvr shows no zxid: {answer!r}")
+            time.sleep(0.05)
 
     # --- connections ---
 

@@ -65,8 +65,8 @@ def ttl_in_multi(w):
 def ttl_expires(w):
     """A TTL node goes when it has no children and its time has passed; watchers hear of it."""
     a = w.top()
-    a.create_ttl(w.path("t"), 100)
-    a.create_ttl(w.path("kept"), 100)
+    a.create_ttl(w.path("t"), 1500)
+    a.create_ttl(w.path("kept"), 1500)
     a.create(w.path("kept/child"))
     a.exists(w.path("t"), True)
     a.events(1, "the TTL node goes")

@@ -156,7 +156,7 @@ def authentication_is_the_connections(w):
 def expiry(w):
     """A session that is silent for its timeout ends; its ephemeral nodes go, and watchers hear of it."""
     a = w.top()
-    b = w.connect("b", timeout=1000)
+    b = w.connect("b", timeout=1500)
     b.create(w.path("e1"), flags=1)
     b.create(w.path("e2"), b"x", flags=1)
     b.create(w.path("plain"))
@@ -176,7 +176,7 @@ def expiry(w):
 def expiry_of_a_live_connection(w):
     """A connection that is open but silent: the server closes it when its session ends."""
     a = w.top()
-    b = w.connect("b", timeout=1000)
+    b = w.connect("b", timeout=1500)
     b.create(w.path("e"), flags=1)
     a.exists(w.path("e"), True)
     a.events(1, "the ephemeral node goes")
@@ -189,11 +189,11 @@ def expiry_of_a_live_connection(w):
 
 @scenario()
 def pings_keep_it_alive(w):
-    """Half a timeout between pings: alive well beyond the timeout."""
+    """Pings well within the timeout: alive well beyond it."""
     import time
-    a = w.top(timeout=1000)
+    a = w.top(timeout=2000)
     a.create(w.path("e"), flags=1)
-    for _ in range(5):
+    for _ in range(8):
         time.sleep(0.4)  # the passing of time is the subject here
         a.ping()
     a.exists(w.path("e"))
