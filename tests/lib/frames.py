@@ -345,13 +345,20 @@ class Socket:
     """A TCP connection that is read frame by frame."""
 
     def __init__(self, host, port, timeout=5.0):
-        self.sock = socket.create_connection((host, port), timeout=timeout)
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.pending = b""
         self.ended = False
+        try:
+            self.sock = socket.create_connection((host, port), timeout=timeout)
+            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except (ConnectionResetError, BrokenPipeError):
+            # Accepted and closed before `connect` returned: some kernels tell of it here.
+            self.sock = socket.socket()
+            self.ended = True
 
     def send(self, data):
         """Sends all of it; False if the peer has gone."""
+        if self.ended:
+            return False
         try:
             self.sock.settimeout(10.0)
             self.sock.sendall(data)

@@ -20,7 +20,18 @@ def shape(text, session_names=None):
         text = re.sub(f"0x{session:x}\\b", f"<{name}>", text)
     text = re.sub(r"0x[0-9a-f]+", "0x#", text)
     text = re.sub(r"\d+(\.\d+)?(E-?\d+)?", "#", text)
+    text = re.sub(r"[A-Z][a-z]{2} [A-Z][a-z]{2} # #:#:# [A-Z]+ #", "<date>", text)
     return text.split("\n")
+
+
+def dump_shape(text, session_names=None):
+    """The titles in their order, then who stands below them. How many expiry buckets there are, and which
+    sessions share one, is a matter of timing."""
+    lines = shape(text, session_names)
+    buckets = {line for line in lines if line.startswith("# expire at")}
+    members = [line for line in lines if line.startswith(("\t", "<"))]
+    titles = [line for line in lines if line not in buckets and line not in members]
+    return [*titles, *sorted(buckets), *sorted(members)]
 
 
 def keyed(text, separator, exact=(), skip=None):
@@ -76,7 +87,7 @@ def a_idle(w):
     w.four(b"wchs")
     w.four(b"wchc")
     w.four(b"wchp")
-    w.four(b"dump", shape)
+    w.four(b"dump", dump_shape)
     w.four(b"mntr", mntr_shape)
     w.four(b"hash", shape)
     w.four(b"cons", shape)
@@ -102,7 +113,7 @@ def b_busy(w):
         return sorted(shape(text, names))
 
     def tree(text):
-        """wchc, wchp, dump: groups in the order of a hash table, members below them."""
+        """wchc, wchp: groups in the order of a hash table, members below them."""
         groups, group = [], []
         for line in shape(text, names):
             if line.startswith("\t"):
@@ -115,7 +126,7 @@ def b_busy(w):
     w.four(b"wchs")
     w.four(b"wchc", tree)
     w.four(b"wchp", tree)
-    w.four(b"dump", tree)
+    w.four(b"dump", lambda text: dump_shape(text, names))
     w.four(b"mntr", mntr_shape)
     w.four(b"cons", sessions)
     w.four(b"stat", lambda text: sorted(without_version(text)))
@@ -123,7 +134,7 @@ def b_busy(w):
     w.four(b"ruok")
     b.close()
     w.four(b"wchs")
-    w.four(b"dump", tree)
+    w.four(b"dump", lambda text: dump_shape(text, names))
     w.four(b"mntr", mntr_shape)
     w.four(b"crst")
     w.four(b"srst")

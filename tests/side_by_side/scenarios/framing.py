@@ -178,14 +178,15 @@ def pipelined(w):
 
 @scenario()
 def behind_close_session(w):
-    """Requests pipelined behind closeSession."""
+    """Requests pipelined behind closeSession: without effect. (Whether they are still told SESSIONEXPIRED is a
+    race between two threads of the real server, so that answer is left out.)"""
     a = w.top()
     b = w.connect("b")
     b.create(w.path("e"), flags=1)
     b.session_over = True
     b.send_raw(f.frame(f.request(5, Op.CLOSE_SESSION)) + exists(6) + exists(7), "closeSession and two reads",
                waiting=[(5, Op.CLOSE_SESSION), (6, Op.EXISTS), (7, Op.EXISTS)])
-    b.expect_closed(seconds=2.0)
+    b.expect_closed(seconds=2.0, leave_out="SESSIONEXPIRED")
     c = w.connect("c")
     c.session_over = True
     c.send_raw(f.frame(f.request(1, Op.CREATE, f.create_body(w.path("before"), b"", f.OPEN, 0))) +
@@ -193,7 +194,7 @@ def behind_close_session(w):
                f.frame(f.request(3, Op.CREATE, f.create_body(w.path("after"), b"", f.OPEN, 0))),
                "create, closeSession, create",
                waiting=[(1, Op.CREATE), (2, Op.CLOSE_SESSION), (3, Op.CREATE)])
-    c.expect_closed(seconds=2.0)
+    c.expect_closed(seconds=2.0, leave_out="SESSIONEXPIRED")
     a.children(w.root)
     a.exists(w.path("e"))
     a.exists(w.root)
