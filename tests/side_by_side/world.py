@@ -55,6 +55,7 @@ class World:
         self.speaker = None
         self.barriers = 0
         self.base = self.last_zxid()
+        self.zxids_compared = True
 
     # --- the trace ---
 
@@ -64,6 +65,8 @@ class World:
     def zxid(self, value):
         if value <= 0:
             return value
+        if not self.zxids_compared:
+            return "not compared"
         return f"+{value - self.base}" if value >= self.base else "before"
 
     def plain(self, kind, value):
@@ -371,6 +374,10 @@ class Connection:
         collected = [frame for frame in self._until_closed(seconds) if leave_out is None or frame.get("err") != leave_out]
         self.world.record(self.who, what, collected)
 
+    def aftermath(self, seconds=0.3):
+        """Records whether the server closes the connection now, by itself."""
+        self.world.record(self.who, "and then", self._until_closed(seconds))
+
     def expect_silent(self, what="nothing comes", seconds=0.3):
         self.world.record(self.who, what, self._until_closed(seconds))
 
@@ -385,26 +392,34 @@ class Connection:
         if self.session == 0 or self.session_over:
             self.sock.close()
             return
-        sock = self.sock
-        if self.gone:
-            sock.close()
-            if any(other is not self and other.session == self.session and not other.gone
-                   for other in self.world.connections):
-                return
-            try:
-                sock = f.Socket(self.world.server.host, self.world.server.port)
-            except OSError:
-                return
-            sock.send(f.frame(f.connect_request(session=self.session, password=self.password)))
-            sock.receive(2.0)
-        sock.send(f.frame(f.request(2_000_000, Op.CLOSE_SESSION)))
-        deadline = time.monotonic() + 3.0
-        while sock.receive(max(0.0, deadline - time.monotonic())) not in (CLOSED, SILENT):
-            pass
+        if not self.gone and self._say_close(self.sock):
+            return
+        self.gone = True
+        self.sock.close()
+        if any(other.session == self.session and not other.gone for other in self.world.connections):
+            return  # that one's business
+        try:
+            sock = f.Socket(self.world.server.host, self.world.server.port)
+        except OSError:
+            return
+        sock.send(f.frame(f.connect_request(session=self.session, password=self.password)))
+        if sock.receive(2.0) not in (CLOSED, SILENT):
+            self._say_close(sock)
         sock.close()
-        for other in self.world.connections:
-            if other.session == self.session:
-                other.session_over = True
+
+    def _say_close(self, sock):
+        """closeSession through this socket; whether it was answered."""
+        sock.send(f.frame(f.request(2_000_000, Op.CLOSE_SESSION)))
+        answered = False
+        deadline = time.monotonic() + 3.0
+        while (payload := sock.receive(max(0.0, deadline - time.monotonic()))) not in (CLOSED, SILENT):
+            answered |= payload[:4] == f.i32(2_000_000)
+        sock.close()
+        if answered:
+            for other in self.world.connections:
+                if other.session == self.session:
+                    other.session_over = True
+        return answered
 
     # --- the operations ---
 
