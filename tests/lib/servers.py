@@ -73,10 +73,11 @@ def four_letters(host, port, word, timeout=5.0):
 
 
 class Server:
-    """One server of one kind, with its own port and folder. `config` overrides or adds zoo.cfg keys
+    """One server of one kind ("apache@CLASSPATH" for another release), with its own port and folder. `config` overrides or adds zoo.cfg keys
     (a value of None drops a default)."""
 
     def __init__(self, kind, config=None, *, folder=None, jvm_flags=None, name=None, extra_lines=()):
+        kind, _, self.class_path = kind.partition("@")
         assert kind in ("apache", "zoo"), kind
         self.kind = kind
         self.name = name or kind
@@ -115,7 +116,7 @@ class Server:
     def command(self):
         if self.kind == "apache":
             properties = [f"-D{key}={self.keys[key]}" for key in PROPERTY_ONLY if key in self.keys]
-            class_path = os.environ.get("ZOO_APACHE_CP", APACHE_CLASS_PATH)
+            class_path = self.class_path or os.environ.get("ZOO_APACHE_CP", APACHE_CLASS_PATH)
             return ["java", *self.jvm_flags, *properties, "-cp", class_path, APACHE_MAIN, self.config_file]
         binary = os.environ.get("ZOO_SERVER", os.path.join(ROOT, "target", "release", "zoo-server"))
         return [binary, "run", self.config_file]

@@ -9,7 +9,8 @@
     tests/side_by_side/run --left FILE                compare ours with kept traces (no Java needed)
     tests/side_by_side/run --list                     the scenarios and their configurations
 
---left and --right (also --ours) take apache, zoo, or a file made by --record. "zoo" is
+--left and --right (also --ours) take apache, apache@CLASSPATH (another release), zoo, or a file made by
+--record. "zoo" is
 `$ZOO_SERVER run zoo.cfg`, by default target/release/zoo-server (tests/lib/servers.py).
 A scenario is a function of scenarios/*.py; world.py tells what it can do and what is normalised.
 accepted.txt holds the accepted differences with their reasons. Exit code 0: nothing else differs,
@@ -48,7 +49,7 @@ class Side:
         self.kept = None
         self.server = None
         self.failure = None
-        if what not in ("apache", "zoo"):
+        if what.partition("@")[0] not in ("apache", "zoo"):
             with open(what) as file:
                 self.kept = json.load(file)
 
