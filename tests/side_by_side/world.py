@@ -11,7 +11,8 @@ Normalisation:
 
 A connection that speaks after another one first sends a `sync` of its own, whose answer is not
 recorded: an operator may spread connections over threads, and a read right behind another
-client's write is a matter of timing then. Events that arrive before that answer are recorded.
+client's write is a matter of timing then. Events that arrive before that answer stand at the
+beginning of the step, so the steps of two traces always line up.
 """
 
 import os
@@ -130,6 +131,11 @@ class World:
         recorded = lines if isinstance(lines, dict) else {f"line {i}": line for i, line in enumerate(lines)}
         self.record("4lw", word.decode("latin-1"), [{"kind": "4lw", **recorded}])
         return text
+
+    def rebase(self):
+        """Zxids are relative to this moment from now on. Behind requests that are no proper requests, so that
+        the zxids which a server spends on those do not shift everything after them."""
+        self.base = self.last_zxid()
 
     def check(self, what, value):
         """Records a value that a scenario has worked out itself."""
@@ -262,19 +268,18 @@ class Connection:
         return collected
 
     def _turn(self):
-        """Waits until this connection sees what others have written (see the top of this file)."""
+        """Waits until this connection sees what others have written (see the top of this file); the events
+        that came meanwhile."""
         world = self.world
         if world.speaker is self or self.gone or not self.established or self.waiting:
             world.speaker = self
-            return
+            return []
         world.speaker = self
         world.barriers += 1
         xid = BARRIER_XID + world.barriers
         self.waiting.append((xid, Op.SYNC))
         self.sock.send(f.frame(f.request(xid, Op.SYNC, f.string("/"))))
-        collected = [r for r in self._collect(1) if r.get("xid") != "barrier" and r["kind"] not in (CLOSED, SILENT)]
-        if collected:
-            world.record(self.who, "before its turn", collected)
+        return [r for r in self._collect(1) if r.get("xid") != "barrier" and r["kind"] not in (CLOSED, SILENT)]
 
     # --- sending ---
 
@@ -286,18 +291,18 @@ class Connection:
         if self.queue is not None:
             self.queue.append((xid, op, body, what, answers))
             return []
-        self._turn()
+        before = self._turn()
         if answers:
             self.waiting.append((xid, op))
         self.sock.send(f.frame(f.request(xid, op, body)))
-        collected = self._collect(answers)
+        collected = before + self._collect(answers)
         self.world.record(self.who, what, collected)
         return collected
 
     @contextmanager
     def batch(self, what="batch", then_closed=False):
         """The operations inside are sent with one write; one step holds all the answers, in their order."""
-        self._turn()
+        before = self._turn()
         self.queue = []
         yield
         queue, self.queue = self.queue, None
@@ -307,28 +312,27 @@ class Connection:
                 self.waiting.append((xid, op))
             data += f.frame(f.request(xid, op, body))
         self.sock.send(data)
-        collected = self._collect(sum(entry[4] for entry in queue))
+        collected = before + self._collect(sum(entry[4] for entry in queue))
         if then_closed and not self.gone:
             collected += self._until_closed(3.0)
         self.world.record(self.who, f"{what} [{'; '.join(entry[3] for entry in queue)}]", collected)
 
     def send_raw(self, data, what, waiting=()):
         """Bytes as they are, with the (xid, op) whose answers are expected later."""
-        self._turn()
+        before = self._turn()
         self.waiting += waiting
         sent = self.sock.send(data)
-        self.world.record(self.who, self.label(f"send {what}"), [] if sent else [{"kind": "not sent"}])
+        self.world.record(self.who, self.label(f"send {what}"), before + ([] if sent else [{"kind": "not sent"}]))
 
     def create_session_request(self, body, what):
         """createSession as a request, which the real server answers with another ConnectResponse."""
-        self._turn()
+        before = self._turn()
         xid, self.next_xid = self.next_xid, self.next_xid + 1
         self.sock.send(f.frame(f.request(xid, Op.CREATE_SESSION, body)))
         payload = self._receive()
-        if len(payload) == 16:  # an answer's header alone
-            self.world.record(self.who, what, [self._decode(payload)[0]])
-        else:
-            self.world.record(self.who, what, [self._connect_frame(payload)])
+        header_alone = len(payload) == 16
+        frame = self._decode(payload)[0] if header_alone else self._connect_frame(payload)
+        self.world.record(self.who, what, before + [frame])
 
     def answers(self, count, what="answers"):
         self.world.record(self.who, what, self._collect(count))
@@ -340,10 +344,8 @@ class Connection:
     def drain(self, what="pending events"):
         """Records the events that are due: those that come before the answer to a sync."""
         self.world.speaker = None
-        before = len(self.world.trace)
-        self._turn()
-        if len(self.world.trace) == before:
-            self.world.record(self.who, f"{what}: none", [] if not self.gone else [{"kind": CLOSED}])
+        collected = self._turn()
+        self.world.record(self.who, what, collected + ([{"kind": CLOSED}] if self.gone else []))
 
     def events(self, count, what="events", ordered=True, seconds=10.0):
         """Waits for `count` events that come by themselves."""
@@ -526,11 +528,11 @@ class Connection:
 
     def close(self):
         """closeSession, its answer, and the end of the connection."""
-        self._turn()
+        before = self._turn()
         xid, self.next_xid = self.next_xid, self.next_xid + 1
         self.waiting.append((xid, Op.CLOSE_SESSION))
         self.sock.send(f.frame(f.request(xid, Op.CLOSE_SESSION)))
-        collected = self._collect(1)
+        collected = before + self._collect(1)
         if not self.gone:
             collected += self._until_closed(3.0)
         self.session_over = True

@@ -81,6 +81,7 @@ def acl_versions(w):
     a.exists("/zookeeper/quota")
     a.exists(w.root)
     a.call(Op.SET_ACL, f.string(p), "setACL with a path only")
+    w.rebase()
 
 
 def try_everything(c, p):

@@ -228,13 +228,17 @@ def truncated_records(w):
     whole = f.create_body(w.path("t"), b"d", f.OPEN, 0)
     for cut in (0, 2, 4, 10, len(whole) - 26, len(whole) - 20, len(whole) - 10, len(whole) - 4, len(whole) - 1):
         a.call(Op.CREATE, whole[:cut], f"create cut to {cut - len(whole)}")
+        w.rebase()
     a.call(Op.CREATE, whole + b"trailing", "create with bytes behind it")
     a.exists(w.path("t"))
-    a.call(Op.CREATE, f.string(w.path("u")) + f.buffer(b"") + f.i32(5) + f.i32(0), "create with a short ACL vector")
-    a.call(Op.CREATE, f.string(w.path("u")) + f.buffer(b"") + f.i32(-2) + f.i32(0), "create with ACL count -2")
-    a.call(Op.CREATE, f.string(w.path("u")) + f.i32(-2) + f.i32(0) + f.i32(0), "create with data length -2")
-    a.call(Op.CREATE, f.i32(-2) + f.buffer(b"") + f.vector(f.OPEN, f.acl) + f.i32(0), "create with path length -2")
-    a.call(Op.CREATE, f.i32(0x7FFFFFFF), "create with a huge path length")
+    for what, body in (
+            ("a short ACL vector", f.string(w.path("u")) + f.buffer(b"") + f.i32(5) + f.i32(0)),
+            ("ACL count -2", f.string(w.path("u")) + f.buffer(b"") + f.i32(-2) + f.i32(0)),
+            ("data length -2", f.string(w.path("u")) + f.i32(-2) + f.i32(0) + f.i32(0)),
+            ("path length -2", f.i32(-2) + f.buffer(b"") + f.vector(f.OPEN, f.acl) + f.i32(0)),
+            ("a huge path length", f.i32(0x7FFFFFFF))):
+        a.call(Op.CREATE, body, f"create with {what}")
+        w.rebase()
     a.exists(w.path("u"))
 
 

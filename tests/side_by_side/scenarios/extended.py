@@ -46,6 +46,7 @@ def ttl_values(w):
     a.set(w.path("t1"), b"1")
     a.exists(w.path("t1"))
     a.call(Op.CREATE_TTL, f.create_body(w.path("short"), b"", f.OPEN, 5), "createTTL without a TTL")
+    w.rebase()
     a.children2(w.root)
     a.ephemerals("/")
 

@@ -24,16 +24,17 @@ def check_alone(w):
     a = w.top()
     a.create(w.path("x"))
     a.check(w.path("x"), 0)
-    a.exists("/alive")
-    b = w.connect("b")
-    b.check(w.path("x"), 5)
-    b.exists("/alive")
-    c = w.connect("c")
-    c.check(w.path("none"), 0)
-    c.exists("/alive")
-    d = w.connect("d")
-    d.check(None, 0)
-    d.call(Op.CHECK, b"", "check with no body")
+    a.aftermath()
+    for name, path, version in (("b", w.path("x"), 5), ("c", w.path("none"), 0), ("d", None, 0)):
+        w.rebase()
+        c = w.connect(name)
+        c.check(path, version)
+        c.aftermath()
+    w.rebase()
+    e = w.connect("e")
+    e.call(Op.CHECK, b"", "check with no body")
+    e.aftermath()
+    w.rebase()
 
 
 @scenario()
@@ -56,6 +57,12 @@ def delete_container(w):
     c.delete_container(w.path("none"))
     c.delete_container("/")
     c.exists(w.path("plain"))
+    d = w.connect("d")
+    d.create_container(w.path("e"))
+    d.call(Op.DELETE_CONTAINER, w.path("e").encode(), "delete_container with a bare path for a body")
+    d.exists(w.path("e"))
+    d.call(Op.DELETE_CONTAINER, b"", "delete_container with no body")
+    d.exists("/alive")
 
 
 @scenario()
@@ -168,6 +175,7 @@ def truncated_requests(w):
         for cut in sorted({0, len(body) // 2, len(body) - 1}):
             c = w.connect(f"{op}/{cut}")
             c.call(op, body[:cut], f"opcode {op} cut to {cut}")
+            w.rebase()
             c.ping()
             if not c.gone:
                 c.close()

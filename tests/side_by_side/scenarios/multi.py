@@ -33,15 +33,16 @@ def empty(w):
     a.multi()
     a.exists(w.root)
     a.multi_read()
-    a.call(Op.MULTI, f.multi_body([], end=False), "multi with nothing, not even an end")
-    a.exists(w.root)
-    a.call(Op.MULTI, f.multi_body([(Op.CREATE, f.create_body(w.path("x"), b"", f.OPEN, 0))], end=False),
-           "multi without an end")
-    a.exists(w.path("x"))
-    a.call(Op.MULTI, f.multi_body([]) + b"trailing", "multi with bytes behind it")
-    a.call(Op.MULTI, f.multi_header(Op.CREATE, True, 0), "multi with only a done create header")
-    a.call(Op.MULTI, f.multi_header(Op.CREATE, False, -1) + f.i32(3), "multi cut inside a part")
-    a.exists(w.root)
+    for what, body in (
+            ("nothing, not even an end", f.multi_body([], end=False)),
+            ("no end", f.multi_body([(Op.CREATE, f.create_body(w.path("x"), b"", f.OPEN, 0))], end=False)),
+            ("bytes behind it", f.multi_body([]) + b"trailing"),
+            ("only a done create header", f.multi_header(Op.CREATE, True, 0)),
+            ("a part cut short", f.multi_header(Op.CREATE, False, -1) + f.i32(3))):
+        a.call(Op.MULTI, body, f"multi with {what}")
+        a.exists(w.root)
+        a.exists(w.path("x"))
+        w.rebase()
 
 
 @scenario()
@@ -53,9 +54,8 @@ def failures(w):
     bad = [part_create(w.path("x")), part_create(w.path("none/z")), part_delete(w.path("none")),
            part_delete(w.path("x")), part_delete(w.path("x/y"), 5), part_set(w.path("none")),
            part_set(w.path("x"), b"", 9), part_check(w.path("none")), part_check(w.path("x"), 9),
-           part_create(w.path("bad/")), part_create(None), part_delete("/"), part_create(w.path("acl"), b"", []),
-           part_create(w.path("flags"), flags=9), part_check(None), part_set(None), part_delete(None),
-           part_set("", b""), part_check(w.path("x"), -2), part_create(w.path("acl2"), b"", None)]
+           part_create(w.path("bad/")), part_delete("/"), part_create(w.path("acl"), b"", []),
+           part_set("", b""), part_check(w.path("x"), -2)]
     good = [part_create(w.path("g1")), part_set(w.path("x"), b"changed"), part_create(w.path("g-"), flags=2)]
     for part in bad:
         a.multi(part)
@@ -71,6 +71,21 @@ def failures(w):
     a.children2(w.root)
     a.exists(w.path("x"))
     a.create(w.path("after-"), flags=2)
+
+
+@scenario()
+def failures_of_form(w):
+    """Parts with nulls and with flags that do not exist."""
+    a = w.top()
+    a.create(w.path("x"), b"0")
+    good = part_create(w.path("g1"))
+    for part in (part_create(None), part_check(None), part_set(None), part_delete(None),
+                 part_create(w.path("flags"), flags=9), part_create(w.path("acl2"), b"", None)):
+        for parts in ((part,), (good, part), (good, part, good)):
+            a.multi(*parts)
+            w.rebase()
+            a.exists(w.path("g1"))
+    a.children2(w.root)
 
 
 @scenario()

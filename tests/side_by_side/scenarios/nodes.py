@@ -57,6 +57,7 @@ def delete(w):
         a.delete(path)
     a.exists(w.root)
     a.call(Op.DELETE, f.string(w.path("x")), "delete without a version")
+    w.rebase()
 
 
 @scenario()
@@ -119,6 +120,7 @@ def set_data(w):
     a.set("/zookeeper", b"")
     a.set("/zookeeper/config", b"z")
     a.call(Op.SET_DATA, f.string(p) + f.buffer(b"x"), "set without a version")
+    w.rebase()
     a.set(p, b"still works")
 
 
