@@ -10,20 +10,20 @@ ABSENT = "(absent)"
 
 
 def differences(scenario, left, right):
-    """All differences between two traces of one scenario, as (difference, the right side's frames)."""
+    """All differences between two traces of one scenario, as (difference, both sides' frames)."""
     found = []
     for number in range(max(len(left), len(right))):
         if number >= len(left) or number >= len(right):
             longer = (left if number < len(left) else right)[number]["step"]
             found.append((Difference(scenario, longer, "step", "there" if number < len(left) else ABSENT,
-                                     "there" if number < len(right) else ABSENT), None))
+                                     "there" if number < len(right) else ABSENT), None, None))
             break
         one, other = left[number], right[number]
         if one["step"] != other["step"]:
-            found.append((Difference(scenario, one["step"], "step", one["step"], other["step"]), None))
+            found.append((Difference(scenario, one["step"], "step", one["step"], other["step"]), None, None))
             break
         for difference in step_differences(scenario, one["step"], one["frames"], other["frames"]):
-            found.append((difference, other["frames"]))
+            found.append((difference, one["frames"], other["frames"]))
     return found
 
 
@@ -86,5 +86,7 @@ class Later:
         self.release = kept["release"]
         self.steps = kept["steps"]
 
-    def agrees(self, scenario, step, frames):
-        return frames is not None and self.steps.get(scenario, {}).get(step) == frames
+    def agrees(self, difference, left):
+        """Whether the later release differs from the left side's frames in just the same way."""
+        kept = self.steps.get(difference.scenario, {}).get(difference.step)
+        return kept is not None and difference in step_differences(difference.scenario, difference.step, left, kept)

@@ -15,8 +15,8 @@
 `$ZOO_SERVER run zoo.cfg`, by default target/release/zoo-server (tests/lib/servers.py).
 A scenario is a function of scenarios/*.py; world.py tells what it can do and what is normalised.
 accepted.txt holds the accepted differences with their reasons. later.json holds the answers of a later Apache
-release in the steps where it differs from Debian's; a step in which ours answers as that one does passes, and is
-counted as such. Exit code 0: nothing else differs,
+release in the steps where it differs from Debian's; a field in which ours answers as that one does passes, and its
+step is counted as such. Exit code 0: nothing else differs,
 and nothing broke. A rule of accepted.txt that no longer matches anything is named (and is an error in a full run).
 """
 
@@ -195,12 +195,12 @@ def main():
             other, other_broke = answer
             problems = []
             later_agreed = set()
-            for difference, frames_right in differences(name, trace, other):
+            for difference, frames_left, frames_right in differences(name, trace, other):
                 if options.record_later:
                     assert frames_right is not None, f"{name}: the steps do not line up at {difference.step}"
                     later_steps.setdefault(name, {})[difference.step] = frames_right
                 note = None
-                if later and later.agrees(name, difference.step, frames_right):
+                if later and frames_left is not None and later.agrees(difference, frames_left):
                     later_agreed.add(difference.step)
                     note = f"as Apache ZooKeeper {later.release} answers"
                 elif rule := accepted.rule_for(difference):

@@ -23,8 +23,10 @@ def check_alone(w):
     """check outside a multi."""
     a = w.top()
     a.create(w.path("x"))
-    a.check(w.path("x"), 0)
-    a.aftermath()
+    # Debian's 3.8.0 logs it and never answers.
+    a.send_raw(f.frame(f.request(70, Op.CHECK, f.path_version(w.path("x"), 0))), "a check that would succeed",
+               waiting=[(70, Op.CHECK)])
+    a.aftermath(1.0)
     for name, path, version in (("b", w.path("x"), 5), ("c", w.path("none"), 0), ("d", None, 0)):
         w.rebase()
         c = w.connect(name)
