@@ -3,23 +3,27 @@
 //! Owned by one thread, which sleeps in [`Disk::wait`] and nowhere else: the ring wakes it when a write is done and, through
 //! an eventfd that the ring polls (the [`Doorbell`]), when its inbox has something.
 //!
-//! **How a durable write is made.** A write with RWF_DSYNC, one entry and one completion. Measured on this project's machine
-//! (2 cores, virtio-blk, ext4, 4 KiB into blocks written before, one at a time, medians of 800 with real-time priority
-//! because the machine was busy):
+//! **How a durable write is made** ([`Durability`]) depends on the device. One that can write through its cache (FUA, or no
+//! volatile cache: most NVMe) gets a write with RWF_DSYNC: one command, one completion. For the others the kernel completes
+//! such a write in a per-core worker thread, which waits its turn on a busy core; there the log thread calls fdatasync itself
+//! when the write is complete. Medians in µs, 4 KiB into blocks written before, one at a time, on this project's machine
+//! (2 cores, virtio-blk with a volatile cache and no FUA, ext4); idle is 800 writes each with real-time priority, busy is 600
+//! each, taking turns, beside two threads that compute and other people's builds:
 //!
-//! | | µs |
-//! |---|---|
-//! | ring, write with RWF_DSYNC | 96 - 116 |
-//! | the same with a registered buffer and file | 85 - 94 |
-//! | ring, write linked to fdatasync | 216 - 221 |
-//! | ring, write, then ring, fdatasync | 187 - 207 |
-//! | pwritev2 with RWF_DSYNC, no ring | 80 - 107 |
-//! | ring, write with RWF_DSYNC, deferred task work | 144 - 146 |
-//! | ring, write alone | 62 |
+//! | | idle | busy |
+//! |---|---|---|
+//! | ring: write with RWF_DSYNC | 96 - 116 | 1700 - 1850 |
+//! | the same with a registered buffer and file | 85 - 94 | |
+//! | ring: write; then fdatasync by the thread | 112 - 114 | 137 |
+//! | ring: write; then ring: fdatasync | 187 - 207 | 186 |
+//! | ring: write linked to fdatasync | 216 - 221 | 327 |
+//! | pwrite, fdatasync, no ring | 91 - 111 | 125 |
+//! | ring: write alone | 62 | 64 |
 //!
-//! The kernel hands every fsync entry to a worker thread, which costs two thread switches; RWF_DSYNC does not. Registered
-//! buffers gain less than what the runs differ by, and would forbid storage its own buffers; they are not used. Into blocks
-//! that were only reserved a durable write takes 150 - 250 µs: storage writes its segments ahead.
+//! An fsync entry goes to a worker thread of the ring, which costs two thread switches: right for a sync in the background
+//! ([`Operation::Sync`]), not for a commit. Registered buffers and files gain less than the runs differ by, and would forbid
+//! storage its own buffers; they are not used. Into blocks that were only reserved a durable write takes 140 - 260 µs:
+//! storage writes its segments ahead.
 //!
 //! **Where O_DIRECT is refused** (tmpfs, some overlays) files are opened without it; durability is asked for in the same way,
 //! so all promises hold. [`Ring::is_direct`] tells.
@@ -31,7 +35,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -64,13 +68,37 @@ const _: () = assert!(READ_LEN.is_multiple_of(BLOCK_LEN));
 pub struct Options {
     /// Try O_DIRECT first.
     pub direct: bool,
+    /// How durable writes are made; `None`: as suits the device.
+    pub durability: Option<Durability>,
     /// How long [`Disk::wait`] looks for work before it sleeps. Costs a whole core; only where one is free.
     pub spin: Duration,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { direct: true, spin: Duration::ZERO }
+        Self { direct: true, durability: None, spin: Duration::ZERO }
+    }
+}
+
+/// How a write is made durable. See the file's page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// RWF_DSYNC on the write.
+    WriteThrough,
+    /// The write, then fdatasync.
+    WriteThenSync,
+}
+
+impl Durability {
+    /// For files on the block device with this number (st_dev), as far as the system knows it.
+    fn of_device(device: u64) -> Self {
+        let device = Path::new("/sys/dev/block").join(format!("{}:{}", libc::major(device), libc::minor(device)));
+        let Ok(device) = device.canonicalize() else { return Self::WriteThenSync };
+        // A partition's queue is its disk's.
+        let queues = [Some(device.join("queue")), device.parent().map(|disk| disk.join("queue"))];
+        let Some(queue) = queues.into_iter().flatten().find(|queue| queue.is_dir()) else { return Self::WriteThenSync };
+        let says = |name, word| fs::read_to_string(queue.join(name)).is_ok_and(|text| text.trim() == word);
+        if says("write_cache", "write through") || says("fua", "1") { Self::WriteThrough } else { Self::WriteThenSync }
     }
 }
 
@@ -115,10 +143,13 @@ pub struct Ring {
     folder: PathBuf,
     directory: File,
     direct: bool,
+    durability: Durability,
     spin: Duration,
     files: BTreeMap<FileId, OpenFile>,
     next_file: u32,
     under_way: [Option<UnderWay>; UNDER_WAY_MAX],
+    /// Writes among those that are being collected (their file, their place) which a sync must still make durable.
+    unsynced: Vec<(FileId, usize)>,
     bell: Arc<Bell>,
     /// Whether the ring polls the bell's eventfd.
     bell_polled: bool,
@@ -141,7 +172,12 @@ struct UnderWay {
 }
 
 enum Kind {
-    Write { offset: u64, block: BlockBuf },
+    Write {
+        offset: u64,
+        block: BlockBuf,
+        /// To be made durable by a sync of its own, once written.
+        sync: bool,
+    },
     Sync,
 }
 
@@ -152,6 +188,7 @@ impl Ring {
         let failed = |action| move |source| OpenError::Folder { folder: folder.to_owned(), action, source };
         fs::create_dir_all(folder).map_err(failed("making it"))?;
         let directory = File::open(folder).map_err(failed("opening it"))?;
+        let device = directory.metadata().map_err(failed("looking at it"))?.dev();
         let lock = lock_folder(folder)?;
         let ring = IoUring::new(ENTRIES).map_err(UringError::from_setup)?;
         let bell = Bell::for_ring().map_err(failed("making an eventfd"))?;
@@ -160,22 +197,33 @@ impl Ring {
             folder: folder.to_owned(),
             directory,
             direct: options.direct,
+            durability: options.durability.unwrap_or_else(|| Durability::of_device(device)),
             spin: options.spin,
             files: BTreeMap::new(),
             next_file: 0,
             under_way: [const { None }; UNDER_WAY_MAX],
+            unsynced: Vec::new(),
             bell,
             bell_polled: false,
             scratch: BlockBuf::zeroed(0),
             _lock: lock,
         };
         this.probe()?;
+        if !this.is_direct() && options.durability.is_none() {
+            // Through the page cache, RWF_DSYNC is a sync by another name, in a worker thread of the ring.
+            this.durability = Durability::WriteThenSync;
+        }
         Ok(this)
     }
 
     /// Whether files bypass the page cache. If not, writes are as durable but slower, and use memory twice.
     pub fn is_direct(&self) -> bool {
         self.direct
+    }
+
+    /// How durable writes are made.
+    pub fn durability(&self) -> Durability {
+        self.durability
     }
 
     /// Wakes the thread that sleeps in [`Disk::wait`].
@@ -300,20 +348,36 @@ impl Ring {
                     self.bell.silence();
                     rung = true;
                 } else {
-                    done.push(self.complete(data, result));
+                    self.complete(data, result, done);
                 }
             }
+            self.sync_written(done);
         }
     }
 
-    fn complete(&mut self, data: u64, result: i32) -> Completion {
+    /// Syncs the files to which durable writes were completed, each once, and fails those writes if that fails.
+    fn sync_written(&mut self, done: &mut [Completion]) {
+        self.unsynced.sort_unstable();
+        for writes in self.unsynced.chunk_by(|one, other| one.0 == other.0) {
+            let OpenFile { file, name } = self.file(writes[0].0);
+            if let Err(error) = file.sync_data() {
+                let error = disk_error("sync", name, 0, &error);
+                for &(_, at) in writes {
+                    done[at].result = Err(error.clone());
+                }
+            }
+        }
+        self.unsynced.clear();
+    }
+
+    fn complete(&mut self, data: u64, result: i32, done: &mut Vec<Completion>) {
         let place = usize::try_from(data).ok().and_then(|place| self.under_way.get_mut(place));
         let Some(UnderWay { token, file, kind }) = place.and_then(Option::take) else {
             panic!("the ring completed operation {data}, which is not under way");
         };
         let name = &self.file(file).name;
         match kind {
-            Kind::Write { offset, block } => {
+            Kind::Write { offset, block, sync } => {
                 let result = match usize::try_from(result) {
                     Ok(written) if written == block.len() => Ok(()),
                     Ok(written) => Err(DiskError::Failed {
@@ -324,7 +388,10 @@ impl Ring {
                     }),
                     Err(_) => Err(disk_error("write", name, offset, &io::Error::from_raw_os_error(-result))),
                 };
-                Completion { token, block: Some(block), result }
+                if sync && result.is_ok() {
+                    self.unsynced.push((file, done.len()));
+                }
+                done.push(Completion { token, block: Some(block), result });
             }
             Kind::Sync => {
                 let result = if result >= 0 {
@@ -332,7 +399,7 @@ impl Ring {
                 } else {
                     Err(disk_error("sync", name, 0, &io::Error::from_raw_os_error(-result)))
                 };
-                Completion { token, block: None, result }
+                done.push(Completion { token, block: None, result });
             }
         }
     }
@@ -450,11 +517,12 @@ impl Disk for Ring {
                 assert!(offset.is_multiple_of(BLOCK_LEN as u64), "a write at offset {offset}");
                 let len = u32::try_from(block.len()).expect("a write of less than 4 GiB");
                 assert!(len > 0, "a write of nothing");
+                let through = durable && self.durability == Durability::WriteThrough;
                 let entry = opcode::Write::new(fd, block.bytes().as_ptr(), len)
                     .offset(offset)
-                    .rw_flags(if durable { libc::RWF_DSYNC } else { 0 })
+                    .rw_flags(if through { libc::RWF_DSYNC } else { 0 })
                     .build();
-                (entry, Kind::Write { offset, block })
+                (entry, Kind::Write { offset, block, sync: durable && !through })
             }
             Operation::Sync => (opcode::Fsync::new(fd).flags(types::FsyncFlags::DATASYNC).build(), Kind::Sync),
         };
@@ -656,6 +724,23 @@ mod tests {
         let mut ring = Ring::open(folder.path(), &Options { direct: false, ..Options::default() }).expect("opens");
         assert!(!ring.is_direct());
         write_and_read_back(&mut ring);
+    }
+
+    #[test]
+    fn both_ways_of_durability_write_the_same() {
+        for durability in [Durability::WriteThrough, Durability::WriteThenSync] {
+            let folder = folder();
+            let options = Options { durability: Some(durability), ..Options::default() };
+            let mut ring = Ring::open(folder.path(), &options).expect("opens");
+            assert_eq!(ring.durability(), durability);
+            write_and_read_back(&mut ring);
+        }
+    }
+
+    #[test]
+    fn an_unknown_device_is_synced() {
+        // Anonymous devices (overlay, btrfs, tmpfs) are not in sysfs.
+        assert_eq!(Durability::of_device(libc::makedev(0, 12_345)), Durability::WriteThenSync);
     }
 
     #[test]
