@@ -610,6 +610,68 @@ fn churn_leaks_neither_descriptors_nor_memory() {
     join(stop, executors);
 }
 
+// ---- and a full disk, for real ----
+
+/// In a mount namespace of its own, on a file system of 4 MiB: needs no root, but a kernel that lets users make one.
+#[test]
+fn a_full_disk_is_told_and_room_is_found_again() {
+    use zoo_server::rt::ring::{self, Ring};
+    use zoo_server::storage::disk::{BlockBuf, Completion, Disk, DiskError, FileId, Operation};
+
+    const CHILD: &str = "ZOO_TRIAL_FULL_CHILD";
+    const PIECE: usize = 64 * 1024;
+    let _alone = alone();
+    let Some(folder) = std::env::var_os(CHILD) else {
+        let folder = tempfile::tempdir().expect("a folder");
+        let child = Command::new("unshare")
+            .args(["--user", "--map-root-user", "--mount", "sh", "-c"])
+            .arg(format!("mount -t tmpfs -o size=4m none \"${CHILD}\" || exit 77; exec \"$0\" \"$@\""))
+            .arg(std::env::current_exe().expect("known"))
+            .args(["--exact", "a_full_disk_is_told_and_room_is_found_again", "--nocapture"])
+            .env(CHILD, folder.path())
+            .output()
+            .expect("unshare (util-linux) is installed");
+        let words = format!("{}{}", String::from_utf8_lossy(&child.stdout), String::from_utf8_lossy(&child.stderr));
+        let refused = child.status.code() == Some(77) || words.contains("unshare failed");
+        if refused {
+            println!("a full disk: NOT TRIED, this machine lets users make no namespaces: {words}");
+            return;
+        }
+        assert!(child.status.success() && words.contains("full after"), "{words}");
+        return;
+    };
+
+    fn write(disk: &mut Ring, file: FileId, at: u64) -> Result<(), DiskError> {
+        let operation = Operation::Write { offset: at, block: BlockBuf::zeroed(PIECE), durable: true };
+        disk.submit(file, operation, at).expect("submitted");
+        let mut done: Vec<Completion> = Vec::new();
+        while done.is_empty() {
+            disk.wait(true, &mut done).expect("waits");
+        }
+        done.remove(0).result
+    }
+
+    let mut disk = Ring::open(folder.as_ref(), &ring::Options::default()).expect("opens");
+    let spare = disk.create("spare", 1 << 20).expect("room for a spare");
+    disk.close(spare);
+    let file = disk.create("log", 0).expect("created");
+    let mut written = 0;
+    let error = loop {
+        match write(&mut disk, file, written) {
+            Ok(()) => written += PIECE as u64,
+            Err(error) => break error,
+        }
+        assert!(written < 64 << 20, "more was written than there is room for");
+    };
+    assert_eq!(error, DiskError::Full { file: "log".to_owned() });
+    assert_eq!(disk.create("more", 1 << 20), Err(DiskError::Full { file: "more".to_owned() }));
+    let mut back = vec![1; written as usize];
+    assert_eq!(disk.read(file, 0, &mut back).expect("reads go on"), back.len());
+    disk.remove("spare").expect("removed");
+    write(&mut disk, file, written).expect("room again");
+    println!("full after {written} bytes, direct: {}", disk.is_direct());
+}
+
 // ---- and what a wake-up costs ----
 
 /// A lone durable write: executor, log thread, disk, executor; beside the same write made by the log thread for itself.

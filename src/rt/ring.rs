@@ -175,6 +175,8 @@ enum Kind {
     Write {
         offset: u64,
         block: BlockBuf,
+        /// As it was asked for.
+        durable: bool,
         /// To be made durable by a sync of its own, once written.
         sync: bool,
     },
@@ -375,22 +377,23 @@ impl Ring {
         let Some(UnderWay { token, file, kind }) = place.and_then(Option::take) else {
             panic!("the ring completed operation {data}, which is not under way");
         };
-        let name = &self.file(file).name;
+        let OpenFile { file: target, name } = &self.files[&file];
         match kind {
-            Kind::Write { offset, block, sync } => {
+            Kind::Write { offset, block, durable, mut sync } => {
                 let result = match usize::try_from(result) {
                     Ok(written) if written == block.len() => Ok(()),
-                    Ok(written) => Err(DiskError::Failed {
-                        operation: "write",
-                        file: name.clone(),
-                        offset,
-                        message: format!("only {written} of {} bytes were written", block.len()),
-                    }),
-                    Err(_) => Err(disk_error("write", name, offset, &io::Error::from_raw_os_error(-result))),
+                    Ok(written) => {
+                        // Short: most often the room has run out, and only the rest of the write says so. What the kernel
+                        // writes in a second call, the first call's RWF_DSYNC does not cover.
+                        sync |= durable;
+                        target.write_all_at(&block.bytes()[written..], offset + written as u64)
+                    }
+                    Err(_) => Err(io::Error::from_raw_os_error(-result)),
                 };
                 if sync && result.is_ok() {
                     self.unsynced.push((file, done.len()));
                 }
+                let result = result.map_err(|error| disk_error("write", name, offset, &error));
                 done.push(Completion { token, block: Some(block), result });
             }
             Kind::Sync => {
@@ -522,7 +525,7 @@ impl Disk for Ring {
                     .offset(offset)
                     .rw_flags(if through { libc::RWF_DSYNC } else { 0 })
                     .build();
-                (entry, Kind::Write { offset, block, sync: durable && !through })
+                (entry, Kind::Write { offset, block, durable, sync: durable && !through })
             }
             Operation::Sync => (opcode::Fsync::new(fd).flags(types::FsyncFlags::DATASYNC).build(), Kind::Sync),
         };
