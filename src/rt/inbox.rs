@@ -357,8 +357,12 @@ impl<T> Drop for Receiver<T> {
         // First the queue, so that senders woken here find it disconnected.
         drop(self.queue.take());
         self.shared.wake_senders();
-        if let (Some(slot), Some(local)) = (self.slot, Local::try_current()) {
-            local.free_slot(slot);
+        // On another thread than its own, the executor is ending or was left behind: its slots go with it.
+        if let (Some(Owner::Slot { bell, slot }), Some(local), Some(_)) =
+            (self.shared.owner.get(), Local::try_current(), self.slot)
+            && Arc::ptr_eq(bell, local.bell())
+        {
+            local.free_slot(*slot);
         }
     }
 }
