@@ -57,7 +57,7 @@ const FILES: usize = 20_000;
 
 fn edit_with_versions_alive(pins_go_first: bool) {
     let mut heap = Heap::new(3);
-    let mut map: Map<File> = Map::new();
+    let mut map = Map::<File>::new();
     let mut pins = VecDeque::new();
     for step in 0..3 * FILES {
         let path = format!("/file-{}", step * 7919 % FILES);

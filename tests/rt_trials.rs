@@ -343,18 +343,17 @@ fn resident_bytes() -> u64 {
     pages * 4096
 }
 
-/// CPU time of the threads whose names begin so, in clock ticks (hundredths of a second).
-fn cpu_ticks(names: &[&str]) -> u64 {
-    let mut ticks = 0;
+/// CPU time of the threads whose names begin so.
+fn cpu_time(names: &[&str]) -> Duration {
+    let mut nanoseconds = 0;
     for task in fs::read_dir("/proc/self/task").expect("readable").flatten() {
-        let Ok(stat) = fs::read_to_string(task.path().join("stat")) else { continue };
-        let Some((head, tail)) = stat.rsplit_once(") ") else { continue };
-        if names.iter().any(|name| head.contains(&format!("({name}"))) {
-            let fields: Vec<&str> = tail.split(' ').collect();
-            ticks += fields[11].parse::<u64>().expect("utime") + fields[12].parse::<u64>().expect("stime");
+        let Ok(name) = fs::read_to_string(task.path().join("comm")) else { continue };
+        let Ok(stat) = fs::read_to_string(task.path().join("schedstat")) else { continue };
+        if names.iter().any(|known| name.starts_with(known)) {
+            nanoseconds += stat.split(' ').next().and_then(|spent| spent.parse::<u64>().ok()).expect("a number");
         }
     }
-    ticks
+    Duration::from_nanos(nanoseconds)
 }
 
 /// Open descriptors by what they are: "socket", "anon_inode:[eventfd]" ...
@@ -436,9 +435,9 @@ fn thousands_of_connections_arrive_unevenly_and_idle_cheaply() {
     }
 
     let names = ["shard-0", "shard-1", "acceptor"];
-    let (before, window) = (cpu_ticks(&names), Duration::from_secs(3));
+    let (before, window) = (cpu_time(&names), Duration::from_secs(3));
     thread::sleep(window);
-    let idle_share = (cpu_ticks(&names) - before) as f64 / 100.0 / window.as_secs_f64();
+    let idle_share = (cpu_time(&names) - before).as_secs_f64() / window.as_secs_f64();
     let grown = resident_bytes().saturating_sub(resident);
     println!(
         "{count} connections in {connecting:.1?}; {messages} messages, slowest wave {longest:.1?}; {:.0} bytes resident each; \
@@ -612,6 +611,83 @@ fn churn_leaks_neither_descriptors_nor_memory() {
 }
 
 // ---- and what a wake-up costs ----
+
+/// A lone durable write: executor, log thread, disk, executor; beside the same write made by the log thread for itself.
+#[test]
+fn a_lone_durable_write_is_measured() {
+    use zoo_server::rt::ring::{self, Ring};
+    use zoo_server::storage::disk::{BlockBuf, Disk, FileId, Operation};
+
+    const ROUNDS: usize = 300;
+    const BLOCK: usize = 4096;
+
+    fn write(disk: &mut Ring, file: FileId, round: usize) {
+        let operation =
+            Operation::Write { offset: (round * BLOCK) as u64, block: BlockBuf::zeroed(BLOCK), durable: true };
+        disk.submit(file, operation, round as u64).expect("submitted");
+    }
+    fn median(mut times: Vec<Duration>) -> Duration {
+        times.sort_unstable();
+        times[times.len() / 2]
+    }
+
+    let _alone = alone();
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    let mut disk = Ring::open(folder.path(), &ring::Options::default()).expect("opens");
+    let file = disk.create("log", (ROUNDS * BLOCK) as u64).expect("created");
+    // Written ahead, then written alone.
+    let mut alone_times = Vec::new();
+    for pass in 0..2 {
+        for round in 0..ROUNDS {
+            let started = Instant::now();
+            write(&mut disk, file, round);
+            let mut done = Vec::new();
+            while done.is_empty() {
+                disk.wait(true, &mut done).expect("waits");
+            }
+            done.remove(0).result.expect("written");
+            if pass == 1 {
+                alone_times.push(started.elapsed());
+            }
+        }
+    }
+    let (to_log, mut work) = inbox::channel::<usize>(16);
+    let (to_executor, mut answers) = inbox::channel::<usize>(16);
+    work.attach_doorbell(&disk.doorbell());
+    let log = limits::spawn_thread("log", None, move || {
+        let (mut batch, mut done) = (Vec::new(), Vec::new());
+        while work.try_recv_many(&mut batch, 16).is_ok() {
+            for round in batch.drain(..) {
+                write(&mut disk, file, round);
+            }
+            disk.wait(true, &mut done).expect("waits");
+            for completion in done.drain(..) {
+                completion.result.expect("written");
+                to_executor.send_blocking(completion.token as usize).expect("the executor lives");
+            }
+        }
+    })
+    .expect("starts");
+    let alone_time = median(alone_times);
+    start("writes", Options::default(), move || async move {
+        let (mut times, mut batch) = (Vec::new(), Vec::new());
+        for round in 0..ROUNDS {
+            let started = Instant::now();
+            to_log.send(round).await.expect("the log lives");
+            answers.recv_many(&mut batch, 16).await.expect("the log lives");
+            times.push(started.elapsed());
+            assert_eq!(std::mem::take(&mut batch), [round]);
+        }
+        println!(
+            "a lone durable write: {:.1?} by the log thread, {:.1?} through two inboxes",
+            alone_time,
+            median(times)
+        );
+    })
+    .join()
+    .expect("ends well");
+    log.join().expect("ends well");
+}
 
 #[test]
 fn a_wake_up_between_executors_is_measured() {

@@ -58,7 +58,7 @@ impl Default for Options {
         Self {
             spin: Duration::ZERO,
             preempt: Duration::from_secs(10),
-            tick: Duration::from_millis(20),
+            tick: Duration::from_millis(50),
             ring_depth: 1024,
             io_memory: 64 * 1024,
         }

@@ -34,6 +34,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use io_uring::{IoUring, opcode, squeue, types};
 use thiserror::Error;
@@ -63,11 +64,13 @@ const _: () = assert!(READ_LEN.is_multiple_of(BLOCK_LEN));
 pub struct Options {
     /// Try O_DIRECT first.
     pub direct: bool,
+    /// How long [`Disk::wait`] looks for work before it sleeps. Costs a whole core; only where one is free.
+    pub spin: Duration,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { direct: true }
+        Self { direct: true, spin: Duration::ZERO }
     }
 }
 
@@ -112,6 +115,7 @@ pub struct Ring {
     folder: PathBuf,
     directory: File,
     direct: bool,
+    spin: Duration,
     files: BTreeMap<FileId, OpenFile>,
     next_file: u32,
     under_way: [Option<UnderWay>; UNDER_WAY_MAX],
@@ -156,6 +160,7 @@ impl Ring {
             folder: folder.to_owned(),
             directory,
             direct: options.direct,
+            spin: options.spin,
             files: BTreeMap::new(),
             next_file: 0,
             under_way: [const { None }; UNDER_WAY_MAX],
@@ -462,10 +467,16 @@ impl Disk for Ring {
 
     fn wait(&mut self, block: bool, done: &mut Vec<Completion>) -> Result<(), DiskError> {
         let before = done.len();
+        let mut spin_until = (block && !self.spin.is_zero()).then(|| Instant::now() + self.spin);
         loop {
             let rung = self.collect(done) | (self.bell.take() != 0);
             if rung || done.len() > before || !block {
                 return Ok(());
+            }
+            if let Some(until) = spin_until {
+                spin_until = (Instant::now() < until).then_some(until);
+                std::hint::spin_loop();
+                continue;
             }
             if !self.bell_polled {
                 let poll = opcode::PollAdd::new(types::Fd(self.bell.event_fd()), libc::POLLIN as u32).build();
@@ -642,7 +653,7 @@ mod tests {
     #[test]
     fn writes_reads_and_names_without_direct_io() {
         let folder = folder();
-        let mut ring = Ring::open(folder.path(), &Options { direct: false }).expect("opens");
+        let mut ring = Ring::open(folder.path(), &Options { direct: false, ..Options::default() }).expect("opens");
         assert!(!ring.is_direct());
         write_and_read_back(&mut ring);
     }
@@ -696,6 +707,30 @@ mod tests {
         assert_eq!(batch, (0..1000).collect::<Vec<_>>());
         assert!(done.is_empty());
         feeder.join().expect("sent");
+    }
+
+    #[test]
+    fn a_spinning_wait_sleeps_in_the_end() {
+        let folder = folder();
+        let options = Options { spin: Duration::from_micros(200), ..Options::default() };
+        let mut ring = Ring::open(folder.path(), &options).expect("opens");
+        let bell = ring.doorbell();
+        let ringer = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(20));
+            bell.ring();
+        });
+        ring.wait(true, &mut Vec::new()).expect("waits");
+        ringer.join().expect("rang");
+    }
+
+    #[test]
+    fn no_room_is_told_from_other_failures() {
+        for errno in [libc::ENOSPC, libc::EDQUOT] {
+            let error = disk_error("write", "log", 4096, &io::Error::from_raw_os_error(errno));
+            assert_eq!(error, DiskError::Full { file: "log".to_owned() });
+        }
+        let error = disk_error("write", "log", 4096, &io::Error::from_raw_os_error(libc::EIO)).to_string();
+        assert!(error.contains("log") && error.contains("4096"), "{error}");
     }
 
     #[test]

@@ -99,6 +99,47 @@ mod tests {
         assert!(error.contains("ulimit -l"), "{error}");
     }
 
+    /// Makes io_uring_setup fail with `errno` for this thread and those that it starts, as a container's profile does.
+    fn forbid_io_uring(errno: i32) {
+        let statement = |code: u32, k: u32| libc::sock_filter { code: code as u16, jt: 0, jf: 0, k };
+        let mut filter = [
+            // The system call's number is the first word of seccomp_data.
+            statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0),
+            libc::sock_filter {
+                code: (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16,
+                jt: 0,
+                jf: 1,
+                k: libc::SYS_io_uring_setup as u32,
+            },
+            statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ERRNO | errno as u32),
+            statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW),
+        ];
+        let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+        // SAFETY: the program and what it points to live through the call, which copies them.
+        unsafe {
+            assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+            assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program), 0);
+        }
+    }
+
+    #[test]
+    fn where_io_uring_is_forbidden_everything_says_so_and_nothing_panics() {
+        for errno in [libc::EPERM, libc::ENOSYS] {
+            std::thread::spawn(move || {
+                forbid_io_uring(errno);
+                let folder = tempfile::tempdir().expect("a folder");
+                let ring = crate::rt::ring::Ring::open(folder.path(), &crate::rt::ring::Options::default());
+                let executor =
+                    crate::rt::executor::spawn("forbidden", None, crate::rt::executor::Options::default(), || async {});
+                for words in [ring.err().expect("refused").to_string(), executor.expect_err("refused").to_string()] {
+                    assert!(words.contains("seccomp") && words.contains("io_uring is forbidden"), "{words}");
+                }
+            })
+            .join()
+            .expect("refused in words");
+        }
+    }
+
     #[test]
     fn this_machine_passes() {
         check_io_uring().expect("the tests need io_uring");

@@ -14,6 +14,7 @@ use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_lite::{AsyncRead, AsyncWrite};
 use glommio::net::TcpStream;
@@ -52,6 +53,14 @@ impl Stream {
         // SAFETY: the descriptor is open and nobody else's; the stream is its only owner from here on.
         let stream = unsafe { TcpStream::from_raw_fd(accepted.fd.into_raw_fd()) };
         Self { stream: RefCell::new(stream), peer: accepted.peer, reading: Cell::new(false), writing: Cell::new(false) }
+    }
+
+    /// Connects to `peer`, for at most `limit`.
+    pub async fn connect(peer: SocketAddr, limit: Duration) -> io::Result<Self> {
+        let stream = TcpStream::connect_timeout(peer, limit).await.map_err(io::Error::from)?;
+        // As for an accepted one.
+        let _ = stream.set_nodelay(true);
+        Ok(Self { stream: RefCell::new(stream), peer, reading: Cell::new(false), writing: Cell::new(false) })
     }
 
     /// The other end.
@@ -216,6 +225,27 @@ mod tests {
         let mut heard = String::new();
         client.read_to_string(&mut heard).expect("all of it");
         assert_eq!(heard, "hello there");
+        server.join().expect("ends well");
+    }
+
+    #[test]
+    fn streams_connect_to_each_other_and_not_to_a_closed_port() {
+        let limit = Duration::from_secs(20);
+        let server = spawn("pair", None, Options::default(), move || async move {
+            let listener = listen();
+            let addr = listener.local_addr();
+            let client = Stream::connect(addr, limit).await.expect("connects");
+            let server = Stream::adopt(listener.accept().await.expect("a connection"));
+            client.write_all(b"hello").await.expect("written");
+            let mut heard = Vec::new();
+            server.read(&mut heard).await.expect("heard");
+            assert_eq!(heard, b"hello");
+            drop((server, listener));
+            assert_eq!(client.read(&mut heard).await.expect("the end"), 0);
+            let refused = Stream::connect(addr, limit).await.expect_err("nobody listens");
+            assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+        })
+        .expect("starts");
         server.join().expect("ends well");
     }
 

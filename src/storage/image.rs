@@ -211,16 +211,16 @@ impl<'a> ImageRecords<'a> {
 
     fn record(&mut self) -> Result<ImageRecord<'a>, ImageError> {
         let start = self.at;
-        match self.bytes(1)? {
-            &[SESSION] => Ok(ImageRecord::Session { session: SessionId(self.i64()?), timeout_ms: self.i32()? }),
-            &[LIST] => {
+        match self.array()? {
+            [SESSION] => Ok(ImageRecord::Session { session: SessionId(self.i64()?), timeout_ms: self.i32()? }),
+            [LIST] => {
                 let number = self.u32()?;
                 let len = self.u32()? as usize;
                 let mut reader = Reader::new(self.bytes(len)?);
                 let list = AclList::decode(&mut reader).map_err(|_| (start, "a list that cannot be read"))?;
                 Ok(ImageRecord::List { number, list })
             }
-            &[ZNODE] => {
+            [ZNODE] => {
                 let len = self.u32()? as usize;
                 let path = str::from_utf8(self.bytes(len)?).map_err(|_| (start, "a path that is not UTF-8"))?;
                 let data = match self.u32()? {

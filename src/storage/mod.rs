@@ -11,7 +11,7 @@
 //! | [`image`] | what the records of a snapshot say |
 //! | [`recovery`] | newest good snapshot, then the log |
 //! | [`core`] | the one that writes: appends, segments, snapshots, purging, as a state machine over a disk |
-//! | [`mod@storage`] | a durable tree in one process: the front door |
+//! | [`front_door`] | a durable tree in one process: the front door |
 //! | [`dump`] | what the files hold, for the operator's tools |
 //! | [`sim_disk`] | a disk in memory that loses, tears, fills and rots, for tests and the simulator |
 
@@ -19,13 +19,13 @@ pub mod core;
 pub mod disk;
 pub mod dump;
 pub mod error;
+pub mod front_door;
 pub mod image;
 pub mod log;
 pub mod recovery;
 pub mod sim_disk;
 pub mod snapshot;
-pub mod storage;
 
 pub use core::{LogCore, Options};
 pub use error::StorageError;
-pub use storage::{OperationError, Storage, StorageOptions};
+pub use front_door::{OperationError, Storage, StorageOptions};

@@ -6,9 +6,12 @@
 //! the directory are the old or the new ones; a length that was not synced is the old or the new one. Beside that,
 //! the n-th write or sync can be made to fail, the device can be full, and bits can be flipped.
 //!
-//! Cloning shares the device: a second handle reads what the first wrote, as a tool or a restarted process would.
+//! Cloning shares the device: a second handle reads what the first wrote, as a tool or a restarted process would. Each
+//! handle gets its own completions only; what is under way when a handle is dropped is done or not, as when a process
+//! is killed.
 
 use std::collections::BTreeMap;
+use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::disk::{BLOCK_LEN, Completion, Disk, DiskError, FileEntry, FileId, Operation, UNDER_WAY_MAX};
@@ -16,9 +19,43 @@ use super::disk::{BLOCK_LEN, Completion, Disk, DiskError, FileEntry, FileId, Ope
 const SECTOR_LEN: usize = 512;
 
 /// A simulated device with one folder.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct SimDisk {
     device: Arc<Mutex<Device>>,
+    handle: u64,
+}
+
+impl Clone for SimDisk {
+    fn clone(&self) -> Self {
+        let mut device = self.device();
+        device.handles += 1;
+        Self { device: Arc::clone(&self.device), handle: device.handles }
+    }
+}
+
+impl Drop for SimDisk {
+    fn drop(&mut self) {
+        // A test that failed while it held the lock is failing already.
+        let Ok(mut device) = self.device.lock() else { return };
+        let (own, others) = mem::take(&mut device.under_way).into_iter().partition(|under| under.handle == self.handle);
+        device.under_way = others;
+        let own: Vec<UnderWay> = own;
+        for UnderWay { file, operation, .. } in own {
+            if draw(&mut device.random).is_multiple_of(2) {
+                // Nobody is left to be told how it ended.
+                let _ = device.perform(file, &operation);
+            }
+        }
+    }
+}
+
+/// An operation that was handed over.
+#[derive(Debug)]
+struct UnderWay {
+    handle: u64,
+    file: FileId,
+    operation: Operation,
+    token: u64,
 }
 
 #[derive(Debug, Default)]
@@ -34,7 +71,10 @@ struct Device {
     open: BTreeMap<u32, (u64, String)>,
     next_inode: u64,
     next_file: u32,
-    under_way: Vec<(FileId, Operation, u64)>,
+    handles: u64,
+    under_way: Vec<UnderWay>,
+    /// Writes that were under way when the power was cut: inode, offset, bytes.
+    interrupted: Vec<(u64, u64, Vec<u8>)>,
     /// Operations so far, for [`SimDisk::cut_power_after`].
     operations: u64,
     history: Vec<String>,
@@ -45,8 +85,6 @@ struct Device {
     fail_write: Option<u64>,
     fail_sync: Option<u64>,
     random: u64,
-    /// Completions come back in an order drawn from the seed.
-    shuffle: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -132,7 +170,7 @@ impl SimDisk {
     /// An empty disk; `seed` decides the order in which completions come back.
     pub fn new(seed: u64) -> Self {
         let random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-        Self { device: Arc::new(Mutex::new(Device { random, shuffle: true, ..Device::default() })) }
+        Self { device: Arc::new(Mutex::new(Device { random, ..Device::default() })), handle: 0 }
     }
 
     /// A disk that holds these files durably.
@@ -177,8 +215,7 @@ impl SimDisk {
 
     /// Whether the power was cut.
     pub fn is_cut(&self) -> bool {
-        let device = self.device();
-        device.cut_after.is_some_and(|after| device.operations >= after)
+        self.device().is_cut()
     }
 
     /// The disk after a power cut now. Different seeds give different outcomes for what was not synced.
@@ -187,8 +224,13 @@ impl SimDisk {
         let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
         draw(&mut random);
         let mut inodes = device.inodes.clone();
+        for (inode, offset, bytes) in &device.interrupted {
+            if let Some(inode) = inodes.get_mut(inode) {
+                inode.write(*offset as usize, bytes);
+            }
+        }
         // Writes that were handed over and not yet done may be on the medium as well.
-        for (file, operation, _) in &device.under_way {
+        for UnderWay { file, operation, .. } in &device.under_way {
             if let Operation::Write { offset, block, .. } = operation
                 && let Some((inode, _)) = device.open.get(&file.0)
                 && let Some(inode) = inodes.get_mut(inode)
@@ -281,9 +323,13 @@ impl Device {
         self.names.values().map(|inode| self.inodes[inode].bytes.len() as u64).sum()
     }
 
+    fn is_cut(&self) -> bool {
+        self.cut_after.is_some_and(|after| self.operations >= after)
+    }
+
     /// Counts an operation; an error if the power is off.
     fn begin(&mut self, operation: &'static str, file: &str, offset: u64) -> Result<(), DiskError> {
-        if self.cut_after.is_some_and(|after| self.operations >= after) {
+        if self.is_cut() {
             return Err(failed(operation, file, offset, "the power is off"));
         }
         self.operations += 1;
@@ -316,7 +362,12 @@ impl Device {
         let (inode, name) = self.file(file);
         match operation {
             Operation::Write { offset, block, durable } => {
-                self.begin(if *durable { "write-durable" } else { "write" }, &name, *offset)?;
+                let begun = self.begin(if *durable { "write-durable" } else { "write" }, &name, *offset);
+                if begun.is_err() {
+                    // It was handed over while the power was on.
+                    self.interrupted.push((inode, *offset, block.bytes().to_vec()));
+                }
+                begun?;
                 self.writes += 1;
                 if self.fail_write == Some(self.writes) {
                     return Err(failed("write", &name, *offset, "injected"));
@@ -391,7 +442,7 @@ impl Disk for SimDisk {
 
     fn close(&mut self, file: FileId) {
         let mut device = self.device();
-        assert!(!device.under_way.iter().any(|(other, ..)| *other == file), "closed while something is under way");
+        assert!(!device.under_way.iter().any(|under| under.file == file), "closed while something is under way");
         device.open.remove(&file.0);
     }
 
@@ -441,24 +492,29 @@ impl Disk for SimDisk {
     fn submit(&mut self, file: FileId, operation: Operation, token: u64) -> Result<(), DiskError> {
         let mut device = self.device();
         assert!(device.under_way.len() < UNDER_WAY_MAX, "too much under way");
-        device.file(file);
+        let (_, name) = device.file(file);
+        if device.is_cut() {
+            return Err(failed("submit", &name, 0, "the power is off"));
+        }
         if let Operation::Write { offset, block, .. } = &operation {
             assert!(offset.is_multiple_of(BLOCK_LEN as u64), "a write at {offset}");
             assert!(!block.is_empty(), "a write of nothing");
         }
-        device.under_way.push((file, operation, token));
+        device.under_way.push(UnderWay { handle: self.handle, file, operation, token });
         Ok(())
     }
 
     fn wait(&mut self, block: bool, done: &mut Vec<Completion>) -> Result<(), DiskError> {
         let mut device = self.device();
-        if !block || device.under_way.is_empty() {
+        let own = device.under_way.iter().filter(|under| under.handle == self.handle).count() as u64;
+        if !block || own == 0 {
             return Ok(());
         }
         // One at a time, in an order of the device's own.
-        let count = device.under_way.len() as u64;
-        let index = if device.shuffle { (draw(&mut device.random) % count) as usize } else { 0 };
-        let (file, operation, token) = device.under_way.remove(index);
+        let nth = (draw(&mut device.random) % own) as usize;
+        let index = device.under_way.iter().enumerate().filter(|(_, under)| under.handle == self.handle).nth(nth);
+        let index = index.map_or(0, |(index, _)| index);
+        let UnderWay { file, operation, token, .. } = device.under_way.remove(index);
         let result = device.perform(file, &operation);
         let block = match operation {
             Operation::Write { block, .. } => Some(block),

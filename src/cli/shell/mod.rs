@@ -45,6 +45,9 @@ const HISTORY_LINES_MAX: usize = 1000;
 /// How many lines `history` shows before the present one.
 const HISTORY_SHOWN: usize = 10;
 
+/// How the complaint about an unknown command begins.
+const NOT_FOUND: &str = "Command not found";
+
 /// The commands that need no server, with zkCli's usage.
 const BUILT_IN: &[(&str, &str)] = &[
     ("connect", "host:port"),
@@ -77,20 +80,40 @@ pub fn run(args: &ShellArgs) -> ExitCode {
     };
     if !command.is_empty() {
         // Alone: no words about the end of the session behind the answer.
-        let ok = shell.execute(&command, None);
+        shell.last = shell.execute(&command, None);
         screen.set_shows_events(false);
         shell.client.close();
-        return if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+        return shell.last.code();
     }
     screen.say("Welcome to ZooKeeper!");
     let is_terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
     let ended = if is_terminal { shell.edit_lines() } else { shell.read_lines() };
     if let Err(error) = ended {
         screen.complain(format!("the shell cannot read on: {error}"));
-        shell.last_ok = false;
+        shell.last = Ending::Failed;
     }
     shell.client.close();
-    if shell.last_ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    shell.last.code()
+}
+
+/// How a command ended, which is how the shell ends if it was the last.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Ending {
+    Ok,
+    Failed,
+    /// There is no such command.
+    Unknown,
+}
+
+impl Ending {
+    /// The codes of zkCli, which gives the one that POSIX shells give to an unknown command.
+    fn code(self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::Ok => 0,
+            Self::Failed => 1,
+            Self::Unknown => 127,
+        })
+    }
 }
 
 /// A shell with its connection.
@@ -100,14 +123,14 @@ struct Shell {
     client: Arc<Client>,
     /// Every line so far; a line's number is its place.
     history: Vec<String>,
-    last_ok: bool,
+    last: Ending,
     is_over: bool,
 }
 
 impl Shell {
     fn start(invocation: Invocation, screen: Arc<Screen>) -> Result<Self, Failure> {
         let client = Arc::new(connect(&invocation, &screen)?);
-        Ok(Self { invocation, screen, client, history: Vec::new(), last_ok: true, is_over: false })
+        Ok(Self { invocation, screen, client, history: Vec::new(), last: Ending::Ok, is_over: false })
     }
 
     /// Commands from a terminal, with editing, history and completion.
@@ -169,16 +192,16 @@ impl Shell {
         }
         let number = self.history.len();
         self.history.push(text.to_owned());
-        self.last_ok = self.execute(&words, Some(number));
+        self.last = self.execute(&words, Some(number));
     }
 
-    /// Runs a command and says whether it succeeded. `number` is its line's, if it came on a line.
-    fn execute(&mut self, words: &[String], number: Option<usize>) -> bool {
+    /// Runs a command; complains if it fails. `number` is its line's, if it came on a line.
+    fn execute(&mut self, words: &[String], number: Option<usize>) -> Ending {
         match self.dispatch(words, number) {
-            Ok(()) => true,
+            Ok(()) => Ending::Ok,
             Err(failure) => {
-                self.screen.complain(failure.0);
-                false
+                self.screen.complain(&failure.0);
+                if failure.0.starts_with(NOT_FOUND) { Ending::Unknown } else { Ending::Failed }
             }
         }
     }
@@ -208,7 +231,7 @@ impl Shell {
     fn run_command(&self, name: &str, rest: &[String]) -> Result<(), Failure> {
         let Some(command) = COMMANDS.iter().find(|command| command.name == name) else {
             self.screen.complain(usage());
-            return Err(format!("Command not found {name}").into());
+            return Err(format!("{NOT_FOUND} {name}").into());
         };
         if !self.client.state().is_alive() {
             return Err("Not connected".into());

@@ -62,7 +62,7 @@ fn mistakes_are_told_in_zkclis_words() {
     ] {
         shell.take_line(line);
         assert_eq!(err.take(), complaint, "{line}");
-        assert!(!shell.last_ok, "{line}");
+        assert_eq!(shell.last, Ending::Failed, "{line}");
     }
     assert_eq!(out.take(), "");
 }
@@ -90,6 +90,7 @@ fn history_and_redo() {
 fn unknown_commands_list_the_known() {
     let (mut shell, _, err) = shell();
     shell.take_line("foo");
+    assert_eq!(shell.last, Ending::Unknown);
     let complaint = err.take();
     assert!(complaint.ends_with("\nCommand not found foo\n"), "{complaint}");
     for command in COMMANDS {

@@ -173,7 +173,8 @@ pub struct LogCore {
     slices: u32,
 
     consumed: u64,
-    room_told: Option<(u64, bool)>,
+    room_told: (u64, bool),
+    tell_room: bool,
     full: bool,
     retry_full: bool,
 
@@ -268,7 +269,7 @@ impl LogCore {
         if let Some((sequence, len)) = tail.prepared {
             let name = segment_name(sequence);
             if len == options.segment_len {
-                let segment = Segment::zeroed(disk.open(&name)?, sequence, len);
+                let segment = Segment::found(disk.open(&name)?, sequence, len, false);
                 sync_now(disk, segment.file)?;
                 next = Next::Ready(segment);
             } else {
@@ -282,7 +283,7 @@ impl LogCore {
             let file = disk.open(&segment_name(sequence))?;
             sync_now(disk, file)?;
             if sequence == end.sequence && tail.goes_on {
-                current = Some(Segment::zeroed(file, sequence, disk.len(file)?));
+                current = Some(Segment::found(file, sequence, disk.len(file)?, true));
             } else {
                 disk.close(file);
             }
@@ -304,7 +305,8 @@ impl LogCore {
             background: None,
             slices: 0,
             consumed: 0,
-            room_told: None,
+            room_told: (0, false),
+            tell_room: true,
             full: false,
             retry_full: true,
             marker_file: None,
@@ -571,14 +573,12 @@ impl LogCore {
             (None, None) => 0,
         };
         let admit_through = self.consumed + room;
-        let worth_telling = match self.room_told {
-            None => true,
-            Some((told, full)) => full != self.full || admit_through >= told + self.options.segment_len / 16,
-        };
-        if worth_telling {
-            let told = self.room_told.map_or(0, |(told, _)| told);
+        let (told, full_told) = self.room_told;
+        let grown = admit_through >= told + self.options.segment_len / 16;
+        let asked = mem::take(&mut self.tell_room);
+        if grown || self.full != full_told || asked {
             let admit_through = admit_through.max(told);
-            self.room_told = Some((admit_through, self.full));
+            self.room_told = (admit_through, self.full);
             self.reports.push_back(Report::Room { admit_through, full: self.full });
         }
     }

@@ -25,14 +25,14 @@ pub(super) struct Segment {
     zeroed: u64,
     /// The zeros were synced, or none are to be written.
     settled: bool,
-    /// The write with its header is durable, or was when the core was opened.
+    /// The write with its header is durable.
     pub(super) opened: bool,
 }
 
 impl Segment {
-    /// A segment in which no zeros need to be written.
-    pub(super) fn zeroed(file: FileId, sequence: u64, len: u64) -> Self {
-        Self { file, sequence, len, zeroed: len, settled: true, opened: true }
+    /// A segment of the run before, in which no zeros need to be written; `opened`: in use, not prepared only.
+    pub(super) fn found(file: FileId, sequence: u64, len: u64, opened: bool) -> Self {
+        Self { file, sequence, len, zeroed: len, settled: true, opened }
     }
 }
 
@@ -106,6 +106,8 @@ impl LogCore {
             Err(DiskError::Full { .. }) => {
                 self.full = true;
                 self.retry_full = false;
+                // Told after every attempt, so that whoever asked with a tick gets an answer.
+                self.tell_room = true;
                 return Ok(false);
             }
             Err(error) => return Err(error),

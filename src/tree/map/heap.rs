@@ -224,9 +224,6 @@ impl Heap {
             });
             version.abandoned |= version.number > to;
         }
-        // Nodes of the version being written are no longer the writer's own: it must copy what `to` shows. They have
-        // no version that shows them, and are freed when the maps are rewound.
-        self.advance();
     }
 
     /// What the heap holds.

@@ -142,3 +142,45 @@ fn a_replay_over_a_later_state_ends_the_same() {
         assert_eq!(Some(tree.view().digest()), last);
     }
 }
+
+/// Whatever a log says, as long as it is made of transactions, the tree neither panics nor loses its invariants.
+#[test]
+fn spoilt_transactions_spoil_nothing() {
+    let mut encoded = Vec::new();
+    let records: Vec<Vec<u8>> = records()
+        .iter()
+        .map(|record| {
+            encoded.clear();
+            record.encode(&mut encoded);
+            encoded.clone()
+        })
+        .collect();
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut below = |n: usize| {
+        state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+        (state >> 33) as usize % n
+    };
+    let mut spoilt = 0;
+    for _ in 0..30 {
+        let mut tree = Tree::new(OPTIONS);
+        let mut held = None;
+        for n in 0..records.len() {
+            let mut bytes = records[if below(4) == 0 { below(records.len()) } else { n }].clone();
+            for _ in 0..below(4) {
+                let at = below(bytes.len());
+                // A path's own letters now and then, so that spoilt paths are near others.
+                bytes[at] = if below(2) == 0 { b"/a0r\0"[below(5)] } else { below(256) as u8 };
+            }
+            let Ok(record) = TxnRecord::decode(&bytes) else { continue };
+            spoilt += 1;
+            tree.apply(&record.header, &record.txn, &mut Vec::new());
+            if n % 100 == 0 {
+                check(tree.view());
+                held = Some(tree.cut());
+            }
+        }
+        check(tree.view());
+        check(&held.expect("the log is long enough"));
+    }
+    assert!(spoilt > 3000, "{spoilt}");
+}
