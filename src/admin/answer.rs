@@ -348,17 +348,10 @@ fn mntr(out: &mut String, status: &Status) {
     tell("global_sessions", &monitor.global_sessions);
     tell("local_sessions", &monitor.local_sessions);
     tell("auth_failed_count", &monitor.auth_failed);
-    match monitor.response_bytes {
-        None => {
-            for name in ["last_client_response_size", "max_client_response_size", "min_client_response_size"] {
-                tell(name, &-1);
-            }
-        }
-        Some(bytes) => {
-            tell("last_client_response_size", &bytes.last);
-            tell("max_client_response_size", &bytes.max);
-            tell("min_client_response_size", &bytes.min);
-        }
+    if let Some(bytes) = monitor.response_bytes {
+        tell("last_client_response_size", &bytes.last);
+        tell("max_client_response_size", &bytes.max);
+        tell("min_client_response_size", &bytes.min);
     }
     if let Some(files) = monitor.open_files {
         tell("open_file_descriptor_count", &files);
@@ -368,13 +361,18 @@ fn mntr(out: &mut String, status: &Status) {
     }
     let figures = &monitor.figures;
     for &counter in Counter::ALL {
-        tell(counter.name(), &figures.counter(counter));
+        if let Some(count) = figures.counter(counter) {
+            tell(counter.name(), &count);
+        }
     }
     for &measure in Measure::ALL {
-        summary(out, measure.name(), figures.measure(measure), if measure.is_time() { 1000 } else { 1 });
+        if let Some(tally) = figures.measure(measure) {
+            summary(out, measure.name(), tally, if measure.is_time() { 1000 } else { 1 });
+        }
     }
     for &latency in Latency::ALL {
-        summary(out, latency.name(), figures.latency(latency), 1000);
+        let Some(tally) = figures.latency(latency) else { continue };
+        summary(out, latency.name(), tally, 1000);
         for (name, quantile) in [("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("p999", 0.999)] {
             let ms = (figures.quantile(latency, quantile) + 500) / 1000;
             put(out, format_args!("zk_{name}_{}\t{ms}\n", latency.name()));

@@ -162,84 +162,106 @@ impl Tally {
 const LATENCY_US_MAX: u64 = 3_600_000_000;
 
 /// Figures of one thread, or of several merged.
-#[derive(Clone, Debug)]
+///
+/// A figure exists once somebody has declared or recorded it; one that nobody takes is not told, because a zero that nobody
+/// counted would be a lie.
+#[derive(Clone, Debug, Default)]
 pub struct Figures {
-    counters: [u64; Counter::ALL.len()],
-    measures: [Tally; Measure::ALL.len()],
-    latencies: [(Tally, Histogram<u64>); Latency::ALL.len()],
+    counters: [Option<u64>; Counter::ALL.len()],
+    measures: [Option<Tally>; Measure::ALL.len()],
+    latencies: [Option<LatencyFigures>; Latency::ALL.len()],
 }
 
-impl Default for Figures {
+/// What is kept of a latency.
+#[derive(Clone, Debug)]
+struct LatencyFigures {
+    tally: Tally,
+    histogram: Histogram<u64>,
+}
+
+impl Default for LatencyFigures {
     fn default() -> Self {
-        let histogram = || Histogram::new_with_bounds(1, LATENCY_US_MAX, 2).expect("bounds that are far enough apart");
-        Self {
-            counters: [0; Counter::ALL.len()],
-            measures: [Tally::default(); Measure::ALL.len()],
-            latencies: std::array::from_fn(|_| (Tally::default(), histogram())),
-        }
+        let histogram = Histogram::new_with_bounds(1, LATENCY_US_MAX, 2).expect("bounds that are far enough apart");
+        Self { tally: Tally::default(), histogram }
     }
 }
 
 impl Figures {
+    /// Figures in which these stand, at nothing yet.
+    pub fn of(counters: &[Counter], measures: &[Measure], latencies: &[Latency]) -> Self {
+        let mut figures = Self::default();
+        counters.iter().for_each(|&counter| figures.counters[counter as usize] = Some(0));
+        measures.iter().for_each(|&measure| figures.measures[measure as usize] = Some(Tally::default()));
+        latencies.iter().for_each(|&latency| figures.latencies[latency as usize] = Some(LatencyFigures::default()));
+        figures
+    }
+
     /// Adds to a counter.
     pub fn add(&mut self, counter: Counter, count: u64) {
-        self.counters[counter as usize] += count;
+        *self.counters[counter as usize].get_or_insert_default() += count;
     }
 
     /// Records a measured value (microseconds where it is a time).
     pub fn record(&mut self, measure: Measure, value: u64) {
-        self.measures[measure as usize].record(value);
+        self.measures[measure as usize].get_or_insert_default().record(value);
     }
 
     /// Records a latency in microseconds.
     pub fn record_latency(&mut self, latency: Latency, us: u64) {
-        let (tally, histogram) = &mut self.latencies[latency as usize];
-        tally.record(us);
-        histogram.saturating_record(us);
+        let figures = self.latencies[latency as usize].get_or_insert_default();
+        figures.tally.record(us);
+        figures.histogram.saturating_record(us);
     }
 
     /// Adds another's figures.
     pub fn merge(&mut self, other: &Self) {
         for (mine, others) in self.counters.iter_mut().zip(&other.counters) {
-            *mine += others;
+            if let Some(others) = others {
+                *mine.get_or_insert_default() += others;
+            }
         }
         for (mine, others) in self.measures.iter_mut().zip(&other.measures) {
-            mine.merge(others);
+            if let Some(others) = others {
+                mine.get_or_insert_default().merge(others);
+            }
         }
         for (mine, others) in self.latencies.iter_mut().zip(&other.latencies) {
-            mine.0.merge(&others.0);
-            mine.1.add(&others.1).expect("histograms of equal bounds");
+            if let Some(others) = others {
+                let mine = mine.get_or_insert_default();
+                mine.tally.merge(&others.tally);
+                mine.histogram.add(&others.histogram).expect("histograms of equal bounds");
+            }
         }
     }
 
-    /// Forgets everything (`srst`).
+    /// Forgets all values (`srst`), not which figures there are.
     pub fn reset(&mut self) {
-        self.counters.fill(0);
-        self.measures.fill(Tally::default());
-        for (tally, histogram) in &mut self.latencies {
-            *tally = Tally::default();
-            histogram.reset();
+        self.counters.iter_mut().flatten().for_each(|count| *count = 0);
+        self.measures.iter_mut().flatten().for_each(|tally| *tally = Tally::default());
+        for figures in self.latencies.iter_mut().flatten() {
+            figures.tally = Tally::default();
+            figures.histogram.reset();
         }
     }
 
-    /// A counter's value.
-    pub fn counter(&self, counter: Counter) -> u64 {
+    /// A counter's value, if anybody counts it.
+    pub fn counter(&self, counter: Counter) -> Option<u64> {
         self.counters[counter as usize]
     }
 
-    /// A measure's values.
-    pub fn measure(&self, measure: Measure) -> &Tally {
-        &self.measures[measure as usize]
+    /// A measure's values, if anybody takes it.
+    pub fn measure(&self, measure: Measure) -> Option<&Tally> {
+        self.measures[measure as usize].as_ref()
     }
 
-    /// A latency's values, microseconds.
-    pub fn latency(&self, latency: Latency) -> &Tally {
-        &self.latencies[latency as usize].0
+    /// A latency's values, microseconds, if anybody takes it.
+    pub fn latency(&self, latency: Latency) -> Option<&Tally> {
+        self.latencies[latency as usize].as_ref().map(|figures| &figures.tally)
     }
 
     /// The value that `quantile` of a latency's values do not exceed, microseconds; 0 of none.
     pub fn quantile(&self, latency: Latency, quantile: f64) -> u64 {
-        self.latencies[latency as usize].1.value_at_quantile(quantile)
+        self.latencies[latency as usize].as_ref().map_or(0, |figures| figures.histogram.value_at_quantile(quantile))
     }
 }
 
@@ -258,14 +280,24 @@ mod tests {
             one.record_latency(Latency::Read, us * 1000);
         }
         one.merge(&other);
-        assert_eq!(one.counter(Counter::WatchBytes), 5);
-        assert_eq!(*one.measure(Measure::SyncTime), Tally { count: 2, sum: 400, min: 100, max: 300 });
+        assert_eq!(one.counter(Counter::WatchBytes), Some(5));
+        assert_eq!(one.measure(Measure::SyncTime), Some(&Tally { count: 2, sum: 400, min: 100, max: 300 }));
         let p95 = one.quantile(Latency::Read, 0.95);
         assert!((94_000..=97_000).contains(&p95), "{p95}");
         one.record_latency(Latency::Read, u64::MAX);
         one.reset();
-        assert_eq!(one.counter(Counter::WatchBytes), 0);
-        assert_eq!((one.measure(Measure::SyncTime).min(), one.measure(Measure::SyncTime).max()), (0, 0));
+        assert_eq!(one.counter(Counter::WatchBytes), Some(0), "it is still counted");
+        assert_eq!(one.measure(Measure::SyncTime), Some(&Tally::default()));
         assert_eq!(one.quantile(Latency::Read, 0.99), 0);
+    }
+
+    #[test]
+    fn what_nobody_takes_is_not_there() {
+        let mut figures = Figures::of(&[Counter::WatchBytes], &[Measure::SyncTime], &[Latency::Read]);
+        figures.merge(&Figures::default());
+        assert_eq!((figures.counter(Counter::WatchBytes), figures.counter(Counter::ResponseBytes)), (Some(0), None));
+        assert!(figures.measure(Measure::SyncTime).is_some() && figures.measure(Measure::DbInitTime).is_none());
+        assert!(figures.latency(Latency::Read).is_some() && figures.latency(Latency::Update).is_none());
+        assert_eq!(figures.quantile(Latency::Update, 0.5), 0);
     }
 }

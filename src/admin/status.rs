@@ -197,7 +197,7 @@ pub struct MonitorStatus {
     pub global_sessions: u64,
     /// Sessions known to this server only.
     pub local_sessions: u64,
-    /// Lengths of answers, bytes: last, least, most; `None` before the first.
+    /// Lengths of answers, bytes: last, least, most; `None` is left out.
     pub response_bytes: Option<ResponseBytes>,
     /// Failed authentications.
     pub auth_failed: u64,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::shell::ShellArgs;
+use crate::ids::Zxid;
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -13,6 +14,7 @@ Examples:
   zoo-server run 2181 /var/lib/zoo          client port and data folder, as ZooKeeperServerMain takes them
   zoo-server run -D clientPort=0 --check    what a configuration comes to, without starting
   zoo-server shell -server localhost:2181 ls /
+  zoo-server log verify data                is the log whole and unbroken?
 
 Exit codes:
   0  ended in order
@@ -71,6 +73,90 @@ pub(super) enum Command {
     Run(RunArgs),
     /// Talk to a server, in the words of zkCli.
     Shell(ShellArgs),
+    /// Look into the log.
+    #[command(subcommand)]
+    Log(LogCommand),
+    /// Look into snapshots.
+    #[command(subcommand)]
+    Snapshot(SnapshotCommand),
+}
+
+/// What to do with the log.
+#[derive(Clone, Debug, Subcommand)]
+pub(super) enum LogCommand {
+    /// Show every transaction, in order; damage and what lies behind it too.
+    Dump(LogDumpArgs),
+    /// Check every byte, and that the files make one unbroken chain. Ends with 1 if not.
+    Verify(InspectArgs),
+}
+
+/// What to do with snapshots.
+#[derive(Clone, Debug, Subcommand)]
+pub(super) enum SnapshotCommand {
+    /// Show everything in a snapshot; in a folder, in the newest.
+    Dump(SnapshotDumpArgs),
+    /// Check every byte. Ends with 1 if one is not whole.
+    Verify(InspectArgs),
+}
+
+/// What to look at. Nothing is changed or locked: a server may be running.
+#[derive(Args, Clone, Debug)]
+pub(super) struct InspectArgs {
+    /// A data folder (dataDir, or dataLogDir for the log), or one file of it.
+    #[arg(value_name = "FOLDER | FILE", default_value = "data")]
+    pub(super) path: PathBuf,
+
+    /// One JSON object a line.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Examples:
+  zoo-server log dump /var/lib/zookeeper --from 0x1a2 --to 0x1b0
+  zoo-server log dump --json --data data | jq 'select(.op == \"create\")'")]
+pub(super) struct LogDumpArgs {
+    #[command(flatten)]
+    pub(super) inspect: InspectArgs,
+
+    /// The first zxid to show, as 0x1f or as a decimal number.
+    #[arg(long, value_name = "ZXID", value_parser = parse_zxid)]
+    pub(super) from: Option<Zxid>,
+
+    /// The last zxid to show.
+    #[arg(long, value_name = "ZXID", value_parser = parse_zxid)]
+    pub(super) to: Option<Zxid>,
+
+    /// Show data too (escaped; base64 in JSON), not only its length.
+    #[arg(long)]
+    pub(super) data: bool,
+
+    /// Show the frames too: what was made durable together.
+    #[arg(long)]
+    pub(super) frames: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Examples:
+  zoo-server snapshot dump /var/lib/zookeeper
+  zoo-server snapshot dump --json data/zoo-1/snapshot.00000000000186a0 | jq 'select(.item == \"znode\").path'")]
+pub(super) struct SnapshotDumpArgs {
+    #[command(flatten)]
+    pub(super) inspect: InspectArgs,
+
+    /// Show data too (escaped; base64 in JSON), not only its length.
+    #[arg(long)]
+    pub(super) data: bool,
+}
+
+fn parse_zxid(text: &str) -> Result<Zxid, String> {
+    let number = match text.strip_prefix("0x") {
+        Some(hex) => i64::from_str_radix(hex, 16),
+        None => text.parse(),
+    };
+    number.map(Zxid).map_err(|_| "write it as 0x1f, or as a decimal number".to_owned())
 }
 
 /// What to serve, and how.
@@ -186,5 +272,12 @@ mod tests {
         assert_eq!(args.settings, [own("zookeeper.snapCount", "5"), own("a", "b=c"), own("x", "")]);
         assert_eq!(args.words, ["zoo.cfg"]);
         assert!(Cli::try_parse_from(["zoo-server", "run", "-D", "novalue"]).is_err());
+    }
+
+    #[test]
+    fn zxids() {
+        assert_eq!(parse_zxid("0x1f"), Ok(Zxid(31)));
+        assert_eq!(parse_zxid("31"), Ok(Zxid(31)));
+        assert!(parse_zxid("1f").is_err());
     }
 }

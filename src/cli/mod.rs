@@ -2,10 +2,14 @@
 
 mod args;
 pub mod client;
+mod describe;
+mod folder;
+mod log;
 mod logging;
 mod machine;
 mod run;
 pub mod shell;
+mod snapshot;
 
 use std::process::ExitCode;
 
@@ -30,5 +34,7 @@ pub fn main() -> ExitCode {
     match cli.command.unwrap_or_else(|| Command::Run(RunArgs::default())) {
         Command::Run(args) => run::run(&args),
         Command::Shell(args) => shell::run(&args),
+        Command::Log(command) => log::run(&command),
+        Command::Snapshot(command) => snapshot::run(&command),
     }
 }

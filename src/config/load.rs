@@ -295,7 +295,6 @@ fn storage(settings: &mut Settings) -> Result<StorageConfig, ConfigError> {
         data_log_dir: absolute(&data_log_dir)?,
         autocreate: settings.flag("datadir.autocreate", true),
         force_sync,
-        sync_warning_ms: u64::try_from(settings.lenient_long("fsync.warningthresholdms", 1000)).unwrap_or_default(),
         snap_count: snap_count.unsigned_abs(),
         snap_log_bytes: kib(settings.lenient_long("snapSizeLimitInKb", 4_194_304)),
         segment_bytes: segment_bytes(settings),
@@ -508,6 +507,11 @@ fn quorum(
                 text: "the only participant: it serves alone, as in Apache's server".to_owned(),
             });
         }
+        for key in ["localSessionsEnabled", "localSessionsUpgradingEnabled", "oraclePath"] {
+            if let Some(setting) = settings.text(key).filter(|setting| !setting.value.eq_ignore_ascii_case("false")) {
+                settings.notice(NoticeKind::EnsembleOnly, &setting, "");
+            }
+        }
         return Ok((None, own_address));
     }
     for (key, value) in [("initLimit", init_limit), ("syncLimit", sync_limit)] {
@@ -576,17 +580,14 @@ fn client(settings: &mut Settings, listen: Listen, read_only_mode: bool) -> Resu
         settings.notice(NoticeKind::Different, &setting, text);
     }
     let sessionless = settings.lenient_int("nio.sessionlessCnxnTimeout", 10_000);
-    let outstanding = settings.lenient_int("globalOutstandingLimit", 1000);
     let words = settings.text("4lw.commands.whitelist").map(|setting| setting.value);
     Ok(ClientConfig {
         listen,
         listen_backlog: backlog.and_then(limit),
         cnxns_per_address_max: limit(per_address),
         cnxns_max: limit(cnxns_max),
-        tcp_keep_alive: settings.flag("clientTcpKeepAlive", false),
         sessionless_timeout_ms: limit(sessionless).unwrap_or(10_000),
         request_len_max,
-        outstanding_max: limit(outstanding).unwrap_or(1),
         four_letter_words: Whitelist::parse(words.as_deref(), read_only_mode),
     })
 }
@@ -612,7 +613,6 @@ fn access(settings: &mut Settings) -> Result<AccessConfig, ConfigError> {
     let access = AccessConfig {
         enforced_schemes: enforced_schemes(settings)?,
         skip_acl: skip_acl.as_ref().is_some_and(|setting| setting.value == "yes"),
-        eager_acl_check: settings.flag("enableEagerACLCheck", false),
         digest_enabled: settings.flag("DigestAuthenticationProvider.enabled", true),
         digest_algorithm,
         super_digest: settings

@@ -77,14 +77,10 @@ pub struct ClientConfig {
     pub cnxns_per_address_max: Option<u32>,
     /// `maxCnxns`: connections in all; `None` is no limit.
     pub cnxns_max: Option<u32>,
-    /// `clientTcpKeepAlive`.
-    pub tcp_keep_alive: bool,
     /// `nio.sessionlessCnxnTimeout`, milliseconds: a connection without a session is closed after it.
     pub sessionless_timeout_ms: u32,
     /// `jute.maxbuffer`, bytes: a longer request is refused and its connection closed.
     pub request_len_max: u32,
-    /// `globalOutstandingLimit`: requests under way beyond which connections are not read.
-    pub outstanding_max: u32,
     /// `4lw.commands.whitelist`.
     pub four_letter_words: Whitelist,
 }
@@ -129,8 +125,6 @@ pub struct AccessConfig {
     pub enforced_schemes: BTreeSet<String>,
     /// `skipACL`: no access is ever checked.
     pub skip_acl: bool,
-    /// `enableEagerACLCheck`: a write is checked before it is sent to the leader.
-    pub eager_acl_check: bool,
     /// `DigestAuthenticationProvider.enabled`.
     pub digest_enabled: bool,
     /// `DigestAuthenticationProvider.digestAlg`.
@@ -199,8 +193,6 @@ pub struct StorageConfig {
     pub autocreate: bool,
     /// `forceSync`: without it a write is acknowledged before it is durable.
     pub force_sync: bool,
-    /// `fsync.warningthresholdms`, milliseconds: a slower sync is logged.
-    pub sync_warning_ms: u64,
     /// `snapCount`: transactions between snapshots.
     pub snap_count: u32,
     /// `snapSizeLimitInKb`, in bytes: log between snapshots; `None` is no limit.

@@ -88,8 +88,7 @@ fn defaults() {
     assert_eq!(session.tick_ms, 3000);
     assert_eq!((session.timeout_min_ms, session.timeout_max_ms), (6000, 60_000));
     assert_eq!((client.listen_backlog, client.cnxns_per_address_max, client.cnxns_max), (None, Some(60), None));
-    assert_eq!((client.request_len_max, client.outstanding_max), (1_048_575, 1000));
-    assert_eq!((client.sessionless_timeout_ms, client.tcp_keep_alive), (10_000, false));
+    assert_eq!((client.request_len_max, client.sessionless_timeout_ms), (1_048_575, 10_000));
     assert!(client.four_letter_words.allows(Word::Srvr));
     assert!(!client.four_letter_words.allows(Word::Stat));
     assert_eq!(
@@ -97,7 +96,6 @@ fn defaults() {
         AccessConfig {
             enforced_schemes: BTreeSet::new(),
             skip_acl: false,
-            eager_acl_check: false,
             digest_enabled: true,
             digest_algorithm: DigestAlgorithm::Sha1,
             super_digest: None,
@@ -118,7 +116,7 @@ fn defaults() {
         }
     );
     assert_eq!(storage.data_log_dir, storage.data_dir);
-    assert_eq!((storage.autocreate, storage.force_sync, storage.sync_warning_ms), (true, true, 1000));
+    assert_eq!((storage.autocreate, storage.force_sync), (true, true));
     assert_eq!((storage.snap_count, storage.snap_log_bytes), (100_000, Some(4 << 30)));
     assert_eq!(storage.segment_bytes, 64 << 20);
     assert_eq!(storage.autopurge, Autopurge { retain: 3, when: PurgeWhen::AfterSnapshot });
@@ -130,14 +128,14 @@ fn defaults() {
 fn every_acting_key_acts() {
     let zoo = with(
         "dataLogDir=DIR/log\ntickTime=100\nminSessionTimeout=300\nmaxSessionTimeout=-1\nmaxClientCnxns=7\n\
-         clientPortListenBacklog=9\nmaxCnxns=8\nclientTcpKeepAlive=true\nnio.sessionlessCnxnTimeout=500\n\
-         jute.maxbuffer=0x1000\nglobalOutstandingLimit=10\n4lw.commands.whitelist=stat, ruok\nskipACL=yes\n\
-         enableEagerACLCheck=true\nDigestAuthenticationProvider.enabled=false\n\
+         clientPortListenBacklog=9\nmaxCnxns=8\nnio.sessionlessCnxnTimeout=500\n\
+         jute.maxbuffer=0x1000\n4lw.commands.whitelist=stat, ruok\nskipACL=yes\n\
+         DigestAuthenticationProvider.enabled=false\n\
          DigestAuthenticationProvider.digestAlg=sha-256\nDigestAuthenticationProvider.superDigest=super:xyz=\n\
          extendedTypesEnabled=true\nemulate353TTLNodes=true\nreconfigEnabled=true\nenforceQuota=true\ndigest.enabled=false\ncloseSessionTxn.enabled=false\n\
          znode.container.checkIntervalMs=11\nznode.container.maxPerMinute=12\n\
          zookeeper.znode.container.maxNeverUsedIntervalMs=13\ndatadir.autocreate=false\nforceSync=no\n\
-         fsync.warningthresholdms=14\nsnapCount=15\nsnapSizeLimitInKb=16\npreAllocSize=128\ntxnLogSizeLimitInKb=1700\n\
+         snapCount=15\nsnapSizeLimitInKb=16\npreAllocSize=128\ntxnLogSizeLimitInKb=1700\n\
          autopurge.snapRetainCount=5\nautopurge.purgeInterval=2\nreadonlymode.enabled=true\nzoo.shards=2\n\
          zoo.shard.cores=2-3\nzoo.replica.core=1\nzoo.log.core=0\nzoo.spin=5\n\
          enforce.auth.enabled=true\nenforce.auth.schemes=digest, ip",
@@ -148,15 +146,13 @@ fn every_acting_key_acts() {
         SessionConfig { tick_ms: 100, timeout_min_ms: 300, timeout_max_ms: 2000, read_only_mode: true }
     );
     assert_eq!((client.listen_backlog, client.cnxns_per_address_max, client.cnxns_max), (Some(9), Some(7), Some(8)));
-    assert_eq!((client.request_len_max, client.outstanding_max), (4096, 10));
-    assert_eq!((client.sessionless_timeout_ms, client.tcp_keep_alive), (500, true));
+    assert_eq!((client.request_len_max, client.sessionless_timeout_ms), (4096, 500));
     assert_eq!(client.four_letter_words, Whitelist::parse(Some("stat,ruok,isro"), false));
     assert_eq!(
         access,
         AccessConfig {
             enforced_schemes: BTreeSet::from(["digest".to_owned(), "ip".to_owned()]),
             skip_acl: true,
-            eager_acl_check: true,
             digest_enabled: false,
             digest_algorithm: DigestAlgorithm::Sha256,
             super_digest: Some(Secret("super:xyz=".to_owned())),
@@ -184,7 +180,6 @@ fn every_acting_key_acts() {
             data_log_dir: zoo.dir.path().join("log"),
             autocreate: false,
             force_sync: false,
-            sync_warning_ms: 14,
             snap_count: 15,
             snap_log_bytes: Some(16 << 10),
             segment_bytes: 128 << 10,
