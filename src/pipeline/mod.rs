@@ -327,17 +327,14 @@ impl Pipeline {
     fn single(&mut self, now: WallTime, request: &Request<'_>, sink: &mut Sink<'_>) -> Done {
         let state = self.session_state(request);
         let mut prep = Prep::new(self.tree.view(), &self.options, request.identities, request.session, state);
-        let prepared = prepare_single(&mut prep, request.op, request.body);
+        let named = name_null_path(request.body);
+        prep.is_path_null = named.is_some();
+        let prepared = prepare_single(&mut prep, request.op, named.as_deref().unwrap_or(request.body));
         let exceeded = prep.exceeded;
         self.note(exceeded);
         let txn = match prepared {
             Ok(txn) => txn,
-            // Not even a path: Apache reads it, takes a zxid, and stumbles.
-            Err(NotPrepared::Undecodable(DecodeError::NullPath)) => {
-                let header = self.next_header(now, request.session, request.xid.0, request.op);
-                return self.commit_refusal(header, ErrorCode::MARSHALLING_ERROR, request.xid, sink);
-            }
-            Err(NotPrepared::Undecodable(_)) => {
+            Err(NotPrepared::Undecodable) => {
                 put_header_reply(sink.reply, request.xid, self.zxid, ErrorCode::MARSHALLING_ERROR);
                 return self.unlogged(ErrorCode::MARSHALLING_ERROR);
             }
@@ -566,13 +563,13 @@ impl Pipeline {
 
 /// Why a request has no transaction.
 enum NotPrepared {
-    Undecodable(DecodeError),
+    Undecodable,
     Refused(ErrorCode),
 }
 
 impl From<DecodeError> for NotPrepared {
-    fn from(err: DecodeError) -> Self {
-        Self::Undecodable(err)
+    fn from(_: DecodeError) -> Self {
+        Self::Undecodable
     }
 }
 
@@ -597,6 +594,13 @@ fn prepare_single<'a>(prep: &mut Prep<'_>, op: OpCode, body: &'a [u8]) -> Result
         }
         create => prep.create(create, &CreateRequest::decode(create, &mut body)?)?,
     })
+}
+
+/// A record whose first field, its path, is null, with the empty path instead. Apache reads null and stumbles over it later, or
+/// not at all; who has to know asks for it apart. None for all others.
+fn name_null_path(body: &[u8]) -> Option<Vec<u8>> {
+    const NULL: [u8; 4] = (-1_i32).to_be_bytes();
+    body.strip_prefix(&NULL).map(|rest| [&[0; 4], rest].concat())
 }
 
 /// The result of one operation of a multi that fails at `failed`.

@@ -97,6 +97,8 @@ pub(super) struct Prep<'p> {
     session_state: Result<(), ErrorCode>,
     /// Znodes as the operations before left them; `None` for those that they deleted. Only in a multi.
     pending: Option<BTreeMap<String, Option<Pending>>>,
+    /// The path of the request is null, which it shows as empty.
+    pub(super) is_path_null: bool,
     /// Quotas that are exceeded.
     pub(super) exceeded: Vec<Exceeded>,
 }
@@ -109,7 +111,16 @@ impl<'p> Prep<'p> {
         session: SessionId,
         session_state: Result<(), ErrorCode>,
     ) -> Self {
-        Self { view, options, identities, session, session_state, pending: None, exceeded: Vec::new() }
+        Self {
+            view,
+            options,
+            identities,
+            session,
+            session_state,
+            pending: None,
+            is_path_null: false,
+            exceeded: Vec::new(),
+        }
     }
 
     /// The operations of a multi, in their order, up to and with the first that fails.
@@ -147,6 +158,7 @@ impl<'p> Prep<'p> {
             return Err(ErrorCode::BAD_ARGUMENTS);
         }
         self.session_state?;
+        self.path_is_there()?;
         let parent_path = path::parent_for_create(&request.path).ok_or(ErrorCode::BAD_ARGUMENTS)?;
         let acl = acl::fixup(&request.acl, self.identities, &self.options.auth)?;
         let parent = self.look(parent_path).ok_or(ErrorCode::NO_NODE)?;
@@ -208,6 +220,7 @@ impl<'p> Prep<'p> {
     /// `delete`.
     pub(super) fn delete<'a>(&mut self, request: &PathVersionRequest<'a>) -> Result<Txn<'a>, ErrorCode> {
         self.session_state?;
+        self.path_is_there()?;
         let parent_path = path::parent_for_delete(&request.path).ok_or(ErrorCode::BAD_ARGUMENTS)?;
         let parent = self.look(parent_path).ok_or(ErrorCode::NO_NODE)?;
         self.may(parent.acl, Perms::DELETE)?;
@@ -291,6 +304,11 @@ impl<'p> Prep<'p> {
             return ErrorCode::RECONFIG_DISABLED;
         }
         self.session_state.err().unwrap_or(ErrorCode::UNIMPLEMENTED)
+    }
+
+    /// Where Apache stumbles over null; elsewhere it only finds no valid path.
+    const fn path_is_there(&self) -> Result<(), ErrorCode> {
+        if self.is_path_null { Err(ErrorCode::MARSHALLING_ERROR) } else { Ok(()) }
     }
 
     fn may(&self, entry: &AclEntry, wanted: Perms) -> Result<(), ErrorCode> {

@@ -5,6 +5,8 @@
 //! same version, and the caller fires a newer version's changes only after it: so no change falls between the two. For
 //! getData, exists and getChildren nothing is allocated but what `out` grows by.
 
+use std::borrow::Cow;
+
 use super::acl;
 use super::auth::{self, client_infos};
 use crate::ids::{SessionId, Zxid};
@@ -173,7 +175,8 @@ impl<'a> Answer<'a> {
                 let path = decode_path(body)?.ok_or(DecodeError::NullPath)?;
                 let znode = self.find(&path).ok_or(ErrorCode::NO_NODE)?;
                 self.may(znode, Perms::READ)?;
-                out.put_len(self.view.all_children_number(znode.path()));
+                // Below the empty path Apache finds the root, too.
+                out.put_len(self.view.all_children_number(znode.path()) + usize::from(path.is_empty()));
             }
             OpCode::GET_EPHEMERALS => {
                 let prefix = decode_path(body)?.unwrap_or_default();
@@ -184,13 +187,13 @@ impl<'a> Answer<'a> {
             }
             OpCode::MULTI_READ => self.multi_read(body, out)?,
             OpCode::ADD_WATCH => {
-                let request = PathKindRequest::decode(body)?;
+                let request = decode_path_kind(body)?;
                 let kind = WatchKind::from_add_watch_mode(request.kind).ok_or(Refused::Undecodable)?;
                 self.watches.add(&request.path, kind, self.asker.watcher);
                 out.put_i32(ErrorCode::OK.0);
             }
             OpCode::CHECK_WATCHES | OpCode::REMOVE_WATCHES => {
-                let request = PathKindRequest::decode(body)?;
+                let request = decode_path_kind(body)?;
                 let kind = WatcherType::from_wire(request.kind).ok_or(Refused::Undecodable)?;
                 let (path, watcher) = (&request.path, self.asker.watcher);
                 let found = if op == OpCode::CHECK_WATCHES {
@@ -308,6 +311,11 @@ impl<'a> Answer<'a> {
             self.watches.add(&request.path, kind, self.asker.watcher);
         }
     }
+}
+
+/// Watches on null can be left and asked for in Apache. Nothing ever happens there, so any path will do that no znode can have.
+fn decode_path_kind<'b>(body: &mut Reader<'b>) -> Result<PathKindRequest<'b>, DecodeError> {
+    Ok(PathKindRequest { path: body.ustring_opt()?.unwrap_or(Cow::Borrowed("\0")), kind: body.i32()? })
 }
 
 /// Appends a vector of strings whose number is not known before.

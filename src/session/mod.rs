@@ -2,7 +2,7 @@
 //!
 //! A pure table (Apache's `SessionTrackerImpl` over its `ExpiryQueue`): the instants come in as arguments. Invariants:
 //! a session that is [closing](Sessions::set_closing) is never touched, reopened or owned again; every session that is not
-//! closing is [filed](expiry::ExpiryQueue) in a bucket no later than the one in which it expires, so none can outlive its
+//! closing is filed in a bucket no later than the one in which it expires, so none can outlive its
 //! timeout by more than a tick.
 
 mod expiry;

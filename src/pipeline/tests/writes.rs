@@ -84,12 +84,19 @@ fn undecodable_writes_answer_marshalling_error_without_a_zxid() {
 #[test]
 fn a_null_path_is_found_out_behind_the_zxid() {
     let mut bench = Bench::new();
-    let outcome = bench.send(OpCode::DELETE, |out| {
-        out.put_i32(-1);
-        out.put_i32(-1);
-    });
-    assert_eq!(outcome.err(), ErrorCode::MARSHALLING_ERROR);
-    assert_eq!(outcome.record().txn, Txn::Error { err: ErrorCode::MARSHALLING_ERROR });
+    let cases: [(OpCode, &[u8], ErrorCode); 4] = [
+        (OpCode::DELETE, &[0xff; 8], ErrorCode::MARSHALLING_ERROR),
+        (OpCode::SET_DATA, &[0xff; 12], ErrorCode::BAD_ARGUMENTS),
+        (OpCode::CREATE, &[0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], ErrorCode::MARSHALLING_ERROR),
+        (OpCode::CREATE, &[0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9], ErrorCode::BAD_ARGUMENTS),
+    ];
+    for (op, body, err) in cases {
+        let outcome = bench.send_bytes(op, body);
+        assert_eq!(outcome.err(), err, "{op}");
+        assert_eq!(outcome.record().txn, Txn::Error { err });
+        let outcome = bench.send_bytes(op, &body[..body.len() - 1]);
+        assert_eq!((outcome.err(), outcome.done.logged), (ErrorCode::MARSHALLING_ERROR, false), "{op} cut short");
+    }
 }
 
 #[test]
