@@ -28,10 +28,12 @@ def differences(scenario, left, right):
 
 
 def step_differences(scenario, step, left, right):
-    kinds = [frame["kind"] for frame in left], [frame["kind"] for frame in right]
-    if kinds[0] != kinds[1]:
+    if [f["kind"] for f in left] != [f["kind"] for f in right]:
         # The frames do not line up: field by field would only confuse.
         return [Difference(scenario, step, "frames", summary(left), summary(right))]
+    order = [[(f.get("op") or f.get("type"), f.get("xid")) for f in side] for side in (left, right)]
+    if order[0] != order[1]:
+        return [Difference(scenario, step, "order", *(" ".join(f"{op}({xid})" for op, xid in o) for o in order))]
     found = []
     for index, (one, other) in enumerate(zip(left, right)):
         prefix = f"{index}." if len(left) > 1 else ""

@@ -41,7 +41,9 @@ from world import SCENARIOS, World  # noqa: E402
 
 from servers import Server  # noqa: E402  (world has put tests/lib on the path)
 
-SHOWN_PER_SCENARIO_MAX = 40
+STEPS_SHOWN_MAX = 30
+FIELDS_SHOWN_MAX = 5
+STEP_CHARS_MAX = 160
 
 
 class Side:
@@ -126,6 +128,23 @@ def dump(name, trace, broke):
         print(f"  BROKE: {broke}")
 
 
+def print_problems(problems):
+    """Differences under their steps; what is left out is counted."""
+    by_step = {}
+    for _, difference, note in problems:
+        by_step.setdefault(difference.step, []).append((difference, note))
+    for step, found in list(by_step.items())[:STEPS_SHOWN_MAX]:
+        print(f"  {step if len(step) <= STEP_CHARS_MAX else step[:STEP_CHARS_MAX] + '...'}")
+        for difference, note in found[:FIELDS_SHOWN_MAX]:
+            print(f"      {difference.field}\n        left:  {difference.left}\n        right: {difference.right}" +
+                  (f"\n        {note}" if note else ""))
+        if len(found) > FIELDS_SHOWN_MAX:
+            print(f"      ... and {len(found) - FIELDS_SHOWN_MAX} more fields: "
+                  f"{', '.join(d.field for d, _ in found[FIELDS_SHOWN_MAX:])}"[:300])
+    if len(by_step) > STEPS_SHOWN_MAX:
+        print(f"  ... and {len(by_step) - STEPS_SHOWN_MAX} more steps")
+
+
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--left", default="apache")
@@ -207,20 +226,15 @@ def main():
                     accepted_count += 1
                     note = f"accepted: {rule['reason']}"
                 if note is None or options.all:
-                    problems.append((note is None, f"  {difference.step}\n      {difference.field}\n"
-                                     f"      left:  {difference.left}\n      right: {difference.right}" +
-                                     (f"\n      {note}" if note else "")))
+                    problems.append((note is None, difference, note))
             later_count += len(later_agreed)
-            bad = sum(is_bad for is_bad, _ in problems)
+            bad = sum(is_bad for is_bad, _, _ in problems)
             if bad or broke or other_broke:
                 failed += 1
                 print(f"FAILED {name}: {bad} differences")
             else:
                 passed += 1
-            for _, text in problems[:SHOWN_PER_SCENARIO_MAX]:
-                print(text)
-            if len(problems) > SHOWN_PER_SCENARIO_MAX:
-                print(f"  ... and {len(problems) - SHOWN_PER_SCENARIO_MAX} more")
+            print_problems(problems)
             for side, what in (("left", broke), ("right", other_broke)):
                 if what:
                     print(f"  BROKE on the {side}: {what}")

@@ -314,7 +314,7 @@ class Connection:
         self.sock.send(data)
         collected = before + self._collect(sum(entry[4] for entry in queue))
         if then_closed and not self.gone:
-            collected += self._until_closed(3.0)
+            collected += self._until_closed(1.5)
         self.world.record(self.who, f"{what} [{'; '.join(entry[3] for entry in queue)}]", collected)
 
     def send_raw(self, data, what, waiting=()):
@@ -413,7 +413,7 @@ class Connection:
         """closeSession through this socket; whether it was answered."""
         sock.send(f.frame(f.request(2_000_000, Op.CLOSE_SESSION)))
         answered = False
-        deadline = time.monotonic() + 3.0
+        deadline = time.monotonic() + 1.5
         while (payload := sock.receive(max(0.0, deadline - time.monotonic()))) not in (CLOSED, SILENT):
             answered |= payload[:4] == f.i32(2_000_000)
         sock.close()
@@ -534,7 +534,7 @@ class Connection:
         self.sock.send(f.frame(f.request(xid, Op.CLOSE_SESSION)))
         collected = before + self._collect(1)
         if not self.gone:
-            collected += self._until_closed(3.0)
+            collected += self._until_closed(1.5)
         self.session_over = True
         self.world.record(self.who, "close", collected)
 
