@@ -80,16 +80,11 @@ pub(super) fn run(
                 LogCommand::Crash => return Ended::Closed,
             }
         }
-        loop {
-            let is_progress = core.step(&mut *disk);
-            if let Some(ended) = report(&mut core, to_replica) {
-                return ended;
-            }
-            if !is_progress {
-                break;
-            }
+        let again = core.step(&mut *disk);
+        if let Some(ended) = report(&mut core, to_replica) {
+            return ended;
         }
-        if let Err(error) = disk.wait(!is_more, &mut completions) {
+        if let Err(error) = disk.wait(!is_more && !again, &mut completions) {
             return failed(error, to_replica);
         }
         for completion in completions.drain(..) {

@@ -103,11 +103,14 @@ impl State {
             OpCode::AUTH => return self.authenticate(options, slot, header, body),
             OpCode::SASL => {
                 // As a server where SASL is not configured: success, and no token.
+                if !matches!(Reader::new(body).buffer(), Ok(Some(_))) {
+                    return Flow::Close;
+                }
                 put_reply(&mut connection.out, header.xid, Zxid::ZERO, |out| out.put_buffer(None));
                 self.count_sent(slot);
                 return Flow::Read;
             }
-            OpCode::PING => {
+            OpCode::PING if connection.queue.is_empty() => {
                 put_header_reply(&mut connection.out, Xid::PING, self.version.zxid(), ErrorCode::OK);
                 connection.stats.answered(header.op, Xid::PING, self.version.zxid(), 0, now);
                 self.count_sent(slot);

@@ -159,7 +159,7 @@ impl Shard {
                     connection.out = Vec::new();
                 }
                 if connection.stage == Stage::Ending {
-                    connection.wake_reader();
+                    connection.end(clock::now());
                 } else {
                     connection.resume();
                 }
@@ -194,7 +194,7 @@ impl Shard {
                 if connection.out.is_empty() {
                     connection.is_writing = false;
                     if connection.stage == Stage::Ending {
-                        connection.wake_reader();
+                        connection.end(clock::now());
                     } else {
                         connection.resume();
                     }
@@ -218,7 +218,7 @@ impl Shard {
 }
 
 /// How long the client of a connection that we end may take to end it, too.
-const LINGER: Duration = Duration::from_secs(1);
+pub(super) const LINGER: Duration = Duration::from_secs(1);
 
 /// Capacity of an answer buffer that an idle connection may keep.
 const OUT_KEEP_BYTES: usize = 4096;
