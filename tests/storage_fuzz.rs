@@ -15,7 +15,7 @@ use zoo_server::storage::{Storage, StorageOptions};
 use zoo_server::time::WallTime;
 
 /// Checksums without optimisation are slow.
-const EXECUTIONS: u64 = if cfg!(debug_assertions) { 15_000 } else { 100_000 };
+const EXECUTIONS: u64 = if cfg!(debug_assertions) { 4_000 } else { 100_000 };
 
 struct Random(u64);
 
