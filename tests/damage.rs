@@ -26,6 +26,8 @@ use zoo_server::wire::op::OpCode;
 use zoo_server::wire::txn::{CreateKind, CreateTxn, Txn, TxnHeader, TxnRecord};
 
 type Files = BTreeMap<String, Vec<u8>>;
+type Edit = Box<dyn Fn(&mut Vec<u8>)>;
+type Damage = Box<dyn Fn(&mut Files)>;
 
 fn options() -> Options {
     Options { segment_len: 48 << 10, record_len_max: 3 << 10, force_sync: true, snapshots_retained: 2 }
@@ -134,7 +136,7 @@ fn folder(log_id: u64, close: bool) -> Folder {
 struct Case {
     file: String,
     kind: &'static str,
-    change: Box<dyn Fn(&mut Files)>,
+    change: Damage,
 }
 
 /// Interesting places of a file: where something begins, and the fields in it.
@@ -235,11 +237,11 @@ fn places(name: &str, bytes: &[u8]) -> Places {
 
 fn cases(folder: &Folder, other_log: &Files) -> Vec<Case> {
     let mut cases = Vec::new();
-    let mut add = |file: &str, kind, change: Box<dyn Fn(&mut Files)>| {
+    let mut add = |file: &str, kind, change: Damage| {
         cases.push(Case { file: file.to_owned(), kind, change });
     };
     for (name, bytes) in &folder.files {
-        let edit = |change: Box<dyn Fn(&mut Vec<u8>)>| -> Box<dyn Fn(&mut Files)> {
+        let edit = |change: Edit| -> Damage {
             let name = name.clone();
             Box::new(move |files| change(files.get_mut(&name).expect("it is there")))
         };

@@ -412,3 +412,128 @@ fn replay(
         Ok(tail?.expect("the whole log was read, or one of the two sides failed"))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::core::{self, Command, LogCore};
+    use super::super::image::ImageSource;
+    use super::super::log::BatchBuilder;
+    use super::super::sim_disk::SimDisk;
+    use super::*;
+    use crate::time::WallTime;
+    use crate::tree::View;
+    use crate::wire::acl::{Acl, AclList, Id, Perms};
+    use crate::wire::op::OpCode;
+    use crate::wire::txn::{CreateKind, CreateTxn, TxnHeader};
+
+    fn settle(core: &mut LogCore, disk: &mut SimDisk) {
+        let mut done = Vec::new();
+        loop {
+            let again = core.step(disk);
+            while core.poll_report().is_some() {}
+            disk.wait(true, &mut done).expect("no fault");
+            if done.is_empty() && !again {
+                return;
+            }
+            done.drain(..).for_each(|completion| core.complete(completion));
+        }
+    }
+
+    /// Everything that a client could see.
+    fn contents(view: &View) -> Vec<String> {
+        let mut lines: Vec<String> = view
+            .iter()
+            .map(|znode| {
+                let (acl, children) = (&view.acl(znode.acl_id()).entries, znode.num_children());
+                format!("{} {:?} {acl:?} {:?} {children}", znode.path(), znode.data(), znode.persisted())
+            })
+            .collect();
+        lines.sort_unstable();
+        lines
+    }
+
+    #[test]
+    fn every_kind_of_znode_comes_back_from_a_snapshot_and_from_the_log() {
+        let mut disk = SimDisk::new(3);
+        let empty = recover(&mut disk.clone(), &Options::default(), &mut |_| {}).expect("an empty folder");
+        let Recovered { mut tree, tail, .. } = empty;
+        let mut core = LogCore::open(&mut disk, core::Options::default(), &tail, 9).expect("no fault");
+        let mut zxid = Zxid::ZERO;
+        let reader = Acl { perms: Perms(1), id: Id::new("digest", "reader:secret") };
+        let lists = [AclList::OPEN, AclList::READ_ONLY, AclList::from_entries([reader].iter())];
+        let kinds = [CreateKind::Persistent, CreateKind::Ephemeral, CreateKind::Container, CreateKind::Ttl(60_000)];
+        let mut sessions = BTreeMap::new();
+        for round in 0..3_i32 {
+            let mut builder = BatchBuilder::new();
+            let mut log = |op, session, txn: Txn<'_>, tree: &mut Tree| {
+                zxid = zxid.next();
+                let header = TxnHeader { session: SessionId(session), cxid: 1, zxid, time: WallTime(zxid.0), op };
+                tree.apply(&header, &txn, &mut Vec::new());
+                let digest = Some(TxnDigest { version: TxnDigest::VERSION, tree: tree.view().digest() });
+                let mut bytes = Vec::new();
+                TxnRecord { header, txn, digest }.encode(&mut bytes);
+                builder.push(zxid, &bytes);
+            };
+            for session in 1..4 {
+                let session = i64::from(round * 10 + session);
+                log(OpCode::CREATE_SESSION, session, Txn::CreateSession { timeout_ms: 4000 }, &mut tree);
+                sessions.insert(SessionId(session), 4000);
+            }
+            for number in 0..400_usize {
+                let kind = kinds[number % 4];
+                let op = match kind {
+                    CreateKind::Container => OpCode::CREATE_CONTAINER,
+                    CreateKind::Ttl(_) => OpCode::CREATE_TTL,
+                    _ => OpCode::CREATE,
+                };
+                let data = vec![number as u8; number % 300];
+                let create = CreateTxn {
+                    path: format!("/r{round}-{number}").into(),
+                    data: (number % 7 > 0).then_some(&data),
+                    acl: lists[number % 3].borrowed(),
+                    kind,
+                    parent_cversion: round * 400 + number as i32 + 1,
+                };
+                log(op, i64::from(round * 10 + 2), Txn::Create(create), &mut tree);
+            }
+            let gone = i64::from(round * 10 + 1);
+            log(OpCode::CLOSE_SESSION, gone, Txn::CloseSession { paths: Some(Vec::new()) }, &mut tree);
+            sessions.remove(&SessionId(gone));
+            core.handle(Command::Append(builder.finish().expect("some records")));
+            if round == 1 {
+                let sessions = sessions.iter().map(|(&session, &timeout_ms)| (session, timeout_ms)).collect();
+                core.handle(Command::Snapshot(Box::new(ImageSource::new(tree.cut(), sessions))));
+            }
+            settle(&mut core, &mut disk);
+        }
+        let snapshot = core.snapshots()[0];
+        for threads in [0, 1, 3] {
+            let how = Options { threads, ..Options::default() };
+            let from_snapshot = recover(&mut disk.clone(), &how, &mut |_| {}).expect("a sound folder");
+            assert_eq!(from_snapshot.snapshot, Some(snapshot));
+            let logged = SimDisk::with_files(disk.files());
+            logged.lose(&snapshot_name(snapshot));
+            let from_log = recover(&mut logged.clone(), &how, &mut |_| {}).expect("the whole log is there");
+            assert_eq!(from_log.snapshot, None);
+            for recovered in [from_snapshot, from_log] {
+                assert_eq!(recovered.tree.view().zxid(), zxid);
+                assert_eq!(recovered.digest_mismatches, (0, None));
+                assert_eq!(recovered.sessions, sessions);
+                assert_eq!(contents(recovered.tree.view()), contents(tree.view()));
+            }
+        }
+    }
+
+    #[test]
+    fn a_record_that_is_no_transaction_is_named() {
+        let mut disk = SimDisk::new(3);
+        let empty = recover(&mut disk.clone(), &Options::default(), &mut |_| {}).expect("an empty folder");
+        let mut core = LogCore::open(&mut disk, core::Options::default(), &empty.tail, 9).expect("no fault");
+        let mut builder = BatchBuilder::new();
+        builder.push(Zxid(1), b"not a transaction");
+        core.handle(Command::Append(builder.finish().expect("one record")));
+        settle(&mut core, &mut disk);
+        let error = recover(&mut disk, &Options::default(), &mut |_| {}).err().expect("it cannot be applied");
+        assert!(matches!(error, StorageError::Unusable { zxid: Zxid(1), offset: 4608, .. }), "{error}");
+    }
+}
