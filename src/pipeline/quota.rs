@@ -33,7 +33,7 @@ pub(super) fn check(
     mut note: impl FnMut(Exceeded),
 ) -> Result<(), ErrorCode> {
     let Some(subject) = view.quota_for(path) else { return Ok(()) };
-    // Apache keeps no quota on the root, and one on all of ZooKeeper's own znodes would count itself.
+    // Clients may delete either znode of a quota, or write nonsense there: then there is no limit.
     let Some(limits) = view.znode(&limits_path(subject)) else { return Ok(()) };
     let limits = StatsTrack::parse(limits.data().unwrap_or_default());
     let limit = |soft: Option<i64>, hard: Option<i64>| {

@@ -11,8 +11,10 @@
 
 mod paths;
 mod watchers;
+mod words;
 
 use self::paths::{PathSlot, Paths};
+use self::words::Words;
 use crate::wire::watch_event::EventType;
 
 /// A connection, as a slot that the server gives it. Slots are reused, so a connection that goes has to be
@@ -156,9 +158,9 @@ pub struct WatchTable {
 #[derive(Clone, Debug, Default)]
 struct Left {
     /// Every slot that it watches, perhaps twice, and perhaps some others.
-    slots: Vec<PathSlot>,
+    slots: Words,
     /// How many it does watch.
-    live: usize,
+    live: u32,
 }
 
 /// A list of a watcher's slots may be this much longer than twice what is live, before it is swept.
@@ -193,7 +195,7 @@ impl WatchTable {
             }
             let left = &mut self.left[index];
             left.live += 1;
-            left.slots.push(slot);
+            left.slots.push(slot.0);
             self.sweep_if_stale(watcher);
         }
     }
@@ -272,7 +274,7 @@ impl WatchTable {
     /// Forgets all watches of a connection that goes. Costs what it has left.
     pub fn drop_watcher(&mut self, watcher: Watcher) {
         let Some(left) = self.left.get_mut(watcher.0 as usize) else { return };
-        for slot in std::mem::take(left).slots {
+        for slot in std::mem::take(left).slots.as_slice().iter().copied().map(PathSlot) {
             let modes = self.paths.watchers(slot).modes(watcher);
             if modes != 0 {
                 self.count(modes, 0);
@@ -327,8 +329,10 @@ impl WatchTable {
             let watcher = Watcher(index);
             let mut slots: Vec<PathSlot> = left
                 .slots
+                .as_slice()
                 .iter()
                 .copied()
+                .map(PathSlot)
                 .filter(|slot| self.paths.watchers(*slot).modes(watcher) & IN_DATA != 0)
                 .collect();
             slots.sort_unstable();
@@ -368,19 +372,22 @@ impl WatchTable {
         let left = &mut self.left[watcher.0 as usize];
         left.live -= 1;
         if left.live == 0 {
-            left.slots.clear();
-            left.slots.shrink_to(STALE_SLACK);
+            left.slots = Words::NONE;
         }
     }
 
     /// Keeps a watcher's list in proportion to what it watches, although spent watches stay on it.
     fn sweep_if_stale(&mut self, watcher: Watcher) {
         let left = &mut self.left[watcher.0 as usize];
-        if left.slots.len() > 2 * left.live + STALE_SLACK {
-            left.slots.sort_unstable();
-            left.slots.dedup();
-            left.slots.retain(|slot| self.paths.watchers(*slot).modes(watcher) != 0);
-            assert_eq!(left.slots.len(), left.live, "watcher {} lost a watch from its own list", watcher.0);
+        if left.slots.as_slice().len() > 2 * left.live as usize + STALE_SLACK {
+            left.slots.as_mut_slice().sort_unstable();
+            let mut last = None;
+            left.slots.retain(|slot| {
+                let is_new = last.replace(slot) != Some(slot);
+                is_new && self.paths.watchers(PathSlot(slot)).modes(watcher) != 0
+            });
+            let kept = left.slots.as_slice().len();
+            assert_eq!(kept, left.live as usize, "watcher {} lost a watch from its own list", watcher.0);
         }
     }
 

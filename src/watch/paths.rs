@@ -12,7 +12,7 @@ use super::watchers::Watchers;
 /// Where a path is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[repr(transparent)]
-pub(super) struct PathSlot(u32);
+pub(super) struct PathSlot(pub(super) u32);
 
 #[derive(Clone, Debug)]
 struct Entry {
