@@ -105,8 +105,11 @@ impl Paths {
         &self.entries[slot.0 as usize].path
     }
 
+    /// Who watches the path of a slot. Nobody, if the slot is gone: watchers' own lists may name slots that were given back
+    /// together when the last watch went.
     pub(super) fn watchers(&self, slot: PathSlot) -> &Watchers {
-        &self.entries[slot.0 as usize].watchers
+        const NOBODY: &Watchers = &Watchers::NONE;
+        self.entries.get(slot.0 as usize).map_or(NOBODY, |entry| &entry.watchers)
     }
 
     pub(super) fn watchers_mut(&mut self, slot: PathSlot) -> &mut Watchers {

@@ -335,3 +335,19 @@ fn a_watch_is_small() {
     let slot = table.paths.find("/one").expect("watched");
     assert!(table.paths.watchers(slot).capacity() <= 1024, "four bytes each");
 }
+
+#[test]
+fn a_watcher_may_go_after_all_watches_have_fired() {
+    // Once: the table forgot all slots with its last watch, and the watcher that went named one of them.
+    let mut table = WatchTable::new(7);
+    for path in ["/a", "/b", "/c"] {
+        table.add(path, WatchKind::Data, Watcher(3));
+    }
+    for path in ["/a", "/b", "/c"] {
+        table.fire(EventType::NodeDeleted, path, Tables::DataThenChild, |_| {});
+    }
+    assert!(table.is_empty());
+    table.drop_watcher(Watcher(3));
+    table.add("/a", WatchKind::Data, Watcher(3));
+    assert_eq!(table.by_watcher().count(), 1);
+}
