@@ -105,8 +105,11 @@ impl Paths {
         &self.entries[slot.0 as usize].path
     }
 
+    /// Who watches; nobody at a slot that is not there: a watcher's own list may name slots that it does not watch any more,
+    /// and the table may have been emptied since.
     pub(super) fn watchers(&self, slot: PathSlot) -> &Watchers {
-        &self.entries[slot.0 as usize].watchers
+        const NOBODY: &Watchers = &Watchers::NONE;
+        self.entries.get(slot.0 as usize).map_or(NOBODY, |entry| &entry.watchers)
     }
 
     pub(super) fn watchers_mut(&mut self, slot: PathSlot) -> &mut Watchers {
