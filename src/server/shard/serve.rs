@@ -159,6 +159,7 @@ impl Shard {
                     connection.out = Vec::new();
                 }
                 if connection.stage == Stage::Ending {
+                    connection.stream.shutdown_read();
                     connection.wake_reader();
                 } else {
                     connection.resume();
@@ -194,6 +195,7 @@ impl Shard {
                 if connection.out.is_empty() {
                     connection.is_writing = false;
                     if connection.stage == Stage::Ending {
+                        connection.stream.shutdown_read();
                         connection.wake_reader();
                     } else {
                         connection.resume();
