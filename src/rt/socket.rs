@@ -130,6 +130,11 @@ impl Stream {
         let _ = SockRef::from(&self.fd()).shutdown(Shutdown::Write);
     }
 
+    /// Ends the other direction only: a task that waits for bytes of this connection wakes to its end.
+    pub fn shutdown_read(&self) {
+        let _ = SockRef::from(&self.fd()).shutdown(Shutdown::Read);
+    }
+
     fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut *self.stream.borrow_mut()).poll_read(cx, buffer)
     }

@@ -189,6 +189,18 @@ fn a_watcher_that_goes_takes_its_watches_along() {
 }
 
 #[test]
+fn a_watcher_goes_whose_list_names_a_slot_twice() {
+    let mut table = table();
+    table.add("/a", WatchKind::Data, A);
+    table.add("/b", WatchKind::Data, A);
+    assert_eq!(heard(&mut table, EventType::NodeDeleted, "/a"), [A]);
+    // In the slot of /a, which A's list names still.
+    table.add("/c", WatchKind::Data, A);
+    table.drop_watcher(A);
+    assert!(table.is_empty() && table.left.is_empty() && table.paths.is_empty());
+}
+
+#[test]
 fn a_watcher_that_watches_again_and_again_needs_no_more_memory() {
     let mut table = table();
     table.add("/stays", WatchKind::Data, A);

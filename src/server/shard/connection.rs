@@ -119,8 +119,6 @@ pub(super) struct Connection {
     pub(super) is_writing: bool,
     /// The reader task, if it waits for the queue or `out` to become shorter, or for the handshake.
     pub(super) reader: Option<Waker>,
-    /// When our side was ended.
-    pub(super) ended: Option<Instant>,
     /// Listed to be flushed at the end of this turn.
     pub(super) is_dirty: bool,
     /// When the client was last heard, and when the replica was last told so.
@@ -151,7 +149,6 @@ impl Connection {
             out: Vec::new(),
             is_writing: false,
             reader: None,
-            ended: None,
             is_dirty: false,
             heard: now,
             heard_told: now,
@@ -174,15 +171,6 @@ impl Connection {
         if !self.is_paused() {
             self.wake_reader();
         }
-    }
-
-    /// Says nothing more: everything is sent. The client is told of our end, and gets a moment to end its side.
-    pub(super) fn end(&mut self, now: Instant) {
-        if self.ended.is_none() {
-            self.ended = Some(now);
-            self.stream.shutdown_write();
-        }
-        self.wake_reader();
     }
 
     /// Closes without another word.

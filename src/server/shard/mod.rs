@@ -330,13 +330,9 @@ impl State {
         }
     }
 
-    /// Closes connections that have had time enough to become a session and did not, or to end after we ended them.
+    /// Closes connections that have had time enough to become a session and did not.
     fn close_sessionless(&mut self, now: Instant, timeout: Duration) {
         for (_, connection) in self.connections.iter_mut() {
-            if connection.ended.is_some_and(|ended| now.since(ended) > serve::LINGER) {
-                connection.give_up();
-                continue;
-            }
             let is_late = now.since(connection.heard) > timeout;
             if is_late && connection.session == SessionId::NONE && connection.stage != Stage::Connecting {
                 tracing::debug!(peer = %connection.peer, "no session came of this connection: closed");

@@ -159,7 +159,8 @@ impl Shard {
                     connection.out = Vec::new();
                 }
                 if connection.stage == Stage::Ending {
-                    connection.end(clock::now());
+                    connection.stream.shutdown_read();
+                    connection.wake_reader();
                 } else {
                     connection.resume();
                 }
@@ -194,7 +195,8 @@ impl Shard {
                 if connection.out.is_empty() {
                     connection.is_writing = false;
                     if connection.stage == Stage::Ending {
-                        connection.end(clock::now());
+                        connection.stream.shutdown_read();
+                        connection.wake_reader();
                     } else {
                         connection.resume();
                     }
@@ -218,7 +220,7 @@ impl Shard {
 }
 
 /// How long the client of a connection that we end may take to end it, too.
-pub(super) const LINGER: Duration = Duration::from_secs(1);
+const LINGER: Duration = Duration::from_secs(1);
 
 /// Capacity of an answer buffer that an idle connection may keep.
 const OUT_KEEP_BYTES: usize = 4096;
