@@ -234,6 +234,7 @@ impl Ring {
     }
 
     /// Writes a block durably through the ring, reads it back and compares; falls back from O_DIRECT if that is refused.
+    /// Without room for the block nothing is compared.
     fn probe(&mut self) -> Result<(), OpenError> {
         let mut pattern = BlockBuf::zeroed(2 * BLOCK_LEN);
         for (at, byte) in pattern.bytes_mut().iter_mut().enumerate() {
@@ -246,6 +247,11 @@ impl Ring {
             match result {
                 Ok(None) => return Ok(()),
                 Ok(Some(at)) => return Err(OpenError::Rotten { folder: self.folder.clone(), at }),
+                // A full disk must not keep a server from starting to read. What was asked is asked of a file that is there.
+                Err(DiskError::Full { .. }) => {
+                    self.direct = self.direct && self.open_options().open(self.path(LOCK_FILE)).is_ok();
+                    return Ok(());
+                }
                 // Not only refusals: a file system that fails with O_DIRECT in any way gets a second chance without.
                 Err(_) if self.direct => self.direct = false,
                 Err(error) => {
