@@ -12,7 +12,7 @@ use super::watchers::Watchers;
 /// Where a path is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[repr(transparent)]
-pub(super) struct PathSlot(u32);
+pub(super) struct PathSlot(pub(super) u32);
 
 #[derive(Clone, Debug)]
 struct Entry {
@@ -105,8 +105,8 @@ impl Paths {
         &self.entries[slot.0 as usize].path
     }
 
-    /// Who watches; nobody at a slot that is not there: a watcher's own list may name slots that it does not watch any more,
-    /// and the table may have been emptied since.
+    /// Who watches the path of a slot. Nobody, if the slot is gone: watchers' own lists may name slots that were given back
+    /// together when the last watch went.
     pub(super) fn watchers(&self, slot: PathSlot) -> &Watchers {
         const NOBODY: &Watchers = &Watchers::NONE;
         self.entries.get(slot.0 as usize).map_or(NOBODY, |entry| &entry.watchers)
