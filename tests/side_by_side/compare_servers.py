@@ -86,8 +86,14 @@ class Side:
             where = traceback.extract_tb(error.__traceback__)
             here = [f"{os.path.basename(e.filename)}:{e.lineno}" for e in where]
             broke = f"{type(error).__name__}: {error} at {' < '.join(reversed(here[-5:]))}"
+        log = self.server.log_tail(1 << 20)
         if not self.server.alive():
-            broke = f"the server ended ({self.server.process.poll()}): {broke}\n{self.server.log_tail(1500)}"
+            broke = f"the server ended ({self.server.process.poll()}): {broke}\n{log[-1500:]}"
+        elif "panicked at" in log:
+            # A new server for the next scenario: what is left of this one answers nothing worth comparing.
+            broke = f"the server panicked: {broke or ''}\n{log[log.index('panicked at') - 80:][:1500]}"
+            self.server.kill()
+            os.rename(self.server.log_file, self.server.log_file + ".panicked")
         # Through JSON, so that a trace compares alike whether just made or kept.
         return json.loads(json.dumps(world.trace if world else [])), broke
 

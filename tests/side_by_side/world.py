@@ -119,17 +119,21 @@ class World:
     def path(self, name):
         return f"{self.root}/{name}"
 
-    def four(self, word, shape=None, expect_bytes=None):
-        """Records the answer to a four-letter word, each line through `shape`."""
+    def four(self, word, shape=None):
+        """Records the answer to a four-letter word: its lines, or what `shape` makes of the text (lines, a
+        group of fields, or several)."""
         try:
             answer = four_letters(self.server.host, self.server.port, word)
         except OSError as error:
             self.record("4lw", word.decode("latin-1"), [{"kind": "4lw", "error": type(error).__name__}])
             return ""
         text = answer.decode("utf-8", "backslashreplace")
-        lines = shape(text) if shape else text.split("\n")
-        recorded = lines if isinstance(lines, dict) else {f"line {i}": line for i, line in enumerate(lines)}
-        self.record("4lw", word.decode("latin-1"), [{"kind": "4lw", **recorded}])
+        parts = shape(text) if shape else text.split("\n")
+        if isinstance(parts, dict):
+            parts = [parts]
+        if not all(isinstance(part, dict) for part in parts):
+            parts = [{f"line {i}": line for i, line in enumerate(parts)}]
+        self.record("4lw", word.decode("latin-1"), [{"kind": "4lw", **part} for part in parts])
         return text
 
     def rebase(self):

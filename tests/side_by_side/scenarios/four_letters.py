@@ -10,6 +10,17 @@ ALL = ("conf", "cons", "crst", "dirs", "dump", "envi", "gtmk", "hash", "isro", "
 EXACT = ("zk_znode_count", "zk_watch_count", "zk_ephemerals_count", "zk_approximate_data_size",
          "zk_num_alive_connections", "zk_server_state", "zk_outstanding_requests", "zk_global_sessions",
          "zk_local_sessions", "zk_peer_state", "zk_read_only", "zk_auth_failed_count", "zk_pending_session_queue")
+# What operators look at (reference 1.10, and what mntr showed before there were metrics); the rest is recorded apart.
+WATCHED = EXACT + (
+    "zk_version", "zk_avg_latency", "zk_min_latency", "zk_max_latency", "zk_packets_received", "zk_packets_sent",
+    "zk_open_file_descriptor_count", "zk_max_file_descriptor_count", "zk_uptime", "zk_last_client_response_size",
+    "zk_max_client_response_size", "zk_min_client_response_size", "zk_watch_bytes", "zk_connection_rejected",
+    "zk_connection_request_count", "zk_connection_drop_count", "zk_stale_sessions_expired", "zk_snap_count",
+    "zk_commit_count", "zk_unrecoverable_error_count", "zk_digest_mismatches_count", "zk_ensemble_auth_fail",
+    "zk_bytes_received_count", "zk_response_packet_cache_hits", "zk_response_packet_cache_misses",
+    "zk_large_requests_rejected", "zk_throttled_ops", "zk_stale_requests",
+    *(f"zk_{kind}_{name}" for name in ("fsynctime", "snapshottime", "dbinittime", "readlatency", "updatelatency",
+                                       "connection_token_deficit") for kind in ("avg", "min", "max", "cnt", "sum")))
 # What only a Java virtual machine has.
 JVM = re.compile(r"zk_jvm_|zk_.*jvm")
 
@@ -65,13 +76,14 @@ def without_version(text):
 
 
 def mntr_shape(text):
+    """Two groups: WATCHED, and every other metric there is."""
     fields = keyed(text, "\t", EXACT, JVM)
     for key in fields:
         if key == "zk_version":
             fields[key] = "(version)"
         elif key not in EXACT:
             fields[key] = "(number)"
-    return fields
+    return [{k: v for k, v in fields.items() if k in WATCHED}, {k: v for k, v in fields.items() if k not in WATCHED}]
 
 
 @scenario("fresh")

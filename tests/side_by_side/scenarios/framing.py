@@ -158,7 +158,6 @@ def pipelined(w):
         a.multi((Op.CREATE, f.create_body(w.path("m"), b"", f.OPEN, 0), "create m"),
                 (Op.DELETE, f.path_version(w.path("m"), -1), "delete m"))
         a.exists(w.path("m"))
-        a.ping()
         a.who_am_i()
         a.get_acl(w.root)
         a.set_acl(w.root, f.OPEN)
@@ -173,6 +172,20 @@ def pipelined(w):
             a.create(w.path(f"n{n}"))
             a.create(w.path(f"none/{n}"))
             a.get(w.path(f"n{n}"))
+
+
+@scenario()
+def pings_in_between(w):
+    """A ping's answer keeps its place among the others."""
+    a = w.top()
+    with a.batch():
+        a.ping()
+        a.exists(w.root)
+        a.ping()
+        a.create(w.path("x"))
+        a.ping()
+        a.get(w.path("x"))
+        a.ping()
 
 
 @scenario()

@@ -41,30 +41,31 @@ def check_alone(w):
 
 @scenario()
 def delete_container(w):
-    """deleteContainer is the server's own operation."""
+    """deleteContainer is the server's own operation; what becomes of the nodes that a client names all the same."""
     a = w.top()
-    a.create_container(w.path("c"))
-    a.delete_container(w.path("c"))
-    a.exists(w.path("c"))
-    b = w.connect("b")
-    b.create_container(w.path("d"))
-    b.create(w.path("d/x"))
-    b.delete_container(w.path("d"))
-    b.delete(w.path("d/x"))
-    b.delete_container(w.path("d"))
-    b.exists(w.path("d"))
-    c = w.connect("c")
-    c.create(w.path("plain"))
-    c.delete_container(w.path("plain"))
-    c.delete_container(w.path("none"))
-    c.delete_container("/")
-    c.exists(w.path("plain"))
+    a.create(w.path("plain"))
+    for number, (path, child) in enumerate((("empty", None), ("full", "full/x"), ("plain", None), ("none", None),
+                                            ("/", None), (None, None))):
+        if path in ("empty", "full"):
+            a.create_container(w.path(path))
+        if child:
+            a.create(w.path(child))
+        c = w.connect(f"c{number}")
+        c.delete_container(path if path in ("/", None) else w.path(path))
+        c.aftermath()
+        w.rebase()
+    for name in ("empty", "full", "plain"):
+        a.exists(w.path(name))
+    a.create_container(w.path("bare"))
     d = w.connect("d")
-    d.create_container(w.path("e"))
-    d.call(Op.DELETE_CONTAINER, w.path("e").encode(), "delete_container with a bare path for a body")
-    d.exists(w.path("e"))
-    d.call(Op.DELETE_CONTAINER, b"", "delete_container with no body")
-    d.exists("/alive")
+    d.call(Op.DELETE_CONTAINER, w.path("bare").encode(), "delete_container with a bare path for a body")
+    d.aftermath()
+    w.rebase()
+    e = w.connect("e")
+    e.call(Op.DELETE_CONTAINER, b"", "delete_container with no body")
+    e.aftermath()
+    w.rebase()
+    a.exists(w.path("bare"))
 
 
 @scenario()
@@ -72,30 +73,28 @@ def session_opcodes(w):
     """createSession and closeSession as requests."""
     a = w.top()
     a.create_session_request(b"", "createSession with no body")
-    a.exists("/alive")
+    a.aftermath()
+    w.rebase()
     b = w.connect("b")
     b.create_session_request(f.i32(5000), "createSession with a timeout")
-    b.exists("/alive")
+    b.aftermath()
+    w.rebase()
     c = w.connect("c")
     c.call(Op.CLOSE_SESSION, b"trailing bytes", "closeSession with bytes behind it")
     c.expect_closed()
     c.session_over = True
+    w.rebase()
 
 
 @scenario()
 def sasl_disabled(w):
-    a = w.top()
-    a.sasl(b"")
-    a.exists("/alive")
-    b = w.connect("b")
-    b.sasl(b"token")
-    b.exists("/alive")
-    c = w.connect("c")
-    c.sasl(None)
-    c.exists("/alive")
+    for number, token in enumerate((b"", b"token", bytes(200), None)):
+        c = w.connect(f"c{number}")
+        c.sasl(token)
+        c.aftermath()
     d = w.connect("d")
     d.call(Op.SASL, b"", "sasl with no body")
-    d.exists("/alive")
+    d.aftermath()
 
 
 @scenario()
