@@ -49,8 +49,9 @@ STEP_CHARS_MAX = 160
 class Side:
     """One of the two: a kind of server to start, or kept traces."""
 
-    def __init__(self, what):
+    def __init__(self, what, own_keys=()):
         self.what = what
+        self.own_keys = dict(key.split("=", 1) for key in own_keys) if what == "zoo" else {}
         self.kept = None
         self.server = None
         self.failure = None
@@ -61,7 +62,7 @@ class Side:
     def start(self, config):
         if self.kept is None:
             try:
-                self.server = Server(self.what, CONFIGS[config])
+                self.server = Server(self.what, {**CONFIGS[config], **self.own_keys})
                 self.server.start()
             except Exception as error:
                 self.failure = f"{self.what} did not start with configuration {config}: {error}"
@@ -155,6 +156,8 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--left", default="apache")
     parser.add_argument("--right", "--ours", default="zoo")
+    parser.add_argument("--zoo-key", action="append", default=[], metavar="KEY=VALUE",
+                        help="a zoo.cfg key for ours alone (say another number of shards)")
     parser.add_argument("--only", action="append", default=[], metavar="PATTERN")
     parser.add_argument("--config", action="append", default=[], choices=list(CONFIGS))
     parser.add_argument("--accepted", default=os.path.join(HERE, "accepted.txt"))
@@ -182,8 +185,8 @@ def main():
         return 2
     begin = time.monotonic()
     alone = options.dump or options.record
-    left = Side(options.left)
-    right = None if alone else Side(options.right)
+    left = Side(options.left, options.zoo_key)
+    right = None if alone else Side(options.right, options.zoo_key)
     accepted = Accepted(options.accepted)
     later = None if options.strict or options.record_later else Later(options.later)
     later_count, later_steps = 0, {}
