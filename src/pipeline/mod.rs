@@ -568,8 +568,12 @@ enum NotPrepared {
 }
 
 impl From<DecodeError> for NotPrepared {
-    fn from(_: DecodeError) -> Self {
-        Self::Undecodable
+    fn from(error: DecodeError) -> Self {
+        match error {
+            // Apache reads such a list, takes a zxid, and stumbles when it looks at the id.
+            DecodeError::NullId => Self::Refused(ErrorCode::MARSHALLING_ERROR),
+            _ => Self::Undecodable,
+        }
     }
 }
 

@@ -86,8 +86,10 @@ pub fn answer(
         ReplyHeader { xid, zxid: view.zxid(), err }.encode(out);
         let body_start = out.len();
         if let Err(refused) = answer.body(op, &mut Reader::new(body), out) {
+            if !matches!(refused, Refused::Midway) {
+                out.truncate(body_start);
+            }
             err = refused.code();
-            out.truncate(body_start);
         }
     });
     if err != ErrorCode::OK {
@@ -101,13 +103,15 @@ pub fn answer(
 enum Refused {
     Code(ErrorCode),
     Undecodable,
+    /// Undecodable, found out when a part of the answer was there already, which Apache sends all the same.
+    Midway,
 }
 
 impl Refused {
     const fn code(self) -> ErrorCode {
         match self {
             Self::Code(code) => code,
-            Self::Undecodable => ErrorCode::MARSHALLING_ERROR,
+            Self::Undecodable | Self::Midway => ErrorCode::MARSHALLING_ERROR,
         }
     }
 }
@@ -239,7 +243,14 @@ impl<'a> Answer<'a> {
 
     /// Each read with its own result or error. Watches are not left: Apache drops the wish.
     fn multi_read(&mut self, body: &mut Reader<'_>, out: &mut Vec<u8>) -> Result<(), Refused> {
-        for op in decode_multi(body)? {
+        let ops = match decode_multi(body) {
+            Err(DecodeError::NullPath) => {
+                MultiHeader::END.encode(out);
+                return Err(Refused::Midway);
+            }
+            ops => ops?,
+        };
+        for op in ops {
             let (number, start) = (op.op(), out.len());
             MultiHeader { op: number, done: false, err: ErrorCode::OK.0 }.encode(out);
             let result = match op {
@@ -247,7 +258,11 @@ impl<'a> Answer<'a> {
                 MultiOp::GetChildren(request) => {
                     self.get_children(&PathWatchRequest { watch: false, ..request }, out).map(drop)
                 }
-                _ => return Err(Refused::Undecodable),
+                _ => {
+                    out.truncate(start);
+                    MultiHeader::END.encode(out);
+                    return Err(Refused::Midway);
+                }
             };
             if let Err(err) = result {
                 out.truncate(start);

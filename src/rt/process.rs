@@ -58,7 +58,16 @@ pub fn kernel_release() -> Option<String> {
 /// Name and home of the user, and the folder in which the process was started.
 pub fn user() -> (Option<String>, Option<String>, Option<String>) {
     let folder = env::current_dir().ok().map(|folder| folder.display().to_string());
-    (env::var("USER").or_else(|_| env::var("LOGNAME")).ok(), env::var("HOME").ok(), folder)
+    (env::var("USER").or_else(|_| env::var("LOGNAME")).ok().or_else(user_name), env::var("HOME").ok(), folder)
+}
+
+/// The user's name, from the list of users, for where the environment does not tell.
+fn user_name() -> Option<String> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let own = status.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_whitespace().next()?;
+    let users = fs::read_to_string("/etc/passwd").ok()?;
+    let line = users.lines().find(|line| line.split(':').nth(2) == Some(own))?;
+    line.split(':').next().map(str::to_owned)
 }
 
 #[cfg(test)]

@@ -81,9 +81,15 @@ pub struct Acl<'a> {
 }
 
 impl<'a> Acl<'a> {
-    /// Reads it.
+    /// Reads it. A null id in a scheme that looks at ids is an error: Java stumbles over it while it checks the list.
     pub fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
-        Ok(Self { perms: Perms(reader.i32()?), id: Id::decode(reader)? })
+        let perms = Perms(reader.i32()?);
+        let scheme = reader.ustring()?;
+        let id = match (&*scheme, reader.ustring_opt()?) {
+            ("world" | "digest" | "ip", None) => return Err(DecodeError::NullId),
+            (_, id) => id.unwrap_or_default(),
+        };
+        Ok(Self { perms, id: Id { scheme, id } })
     }
 
     /// Appends it.

@@ -17,6 +17,9 @@ pub enum DecodeError {
     /// Null where a path has to be.
     #[error("null where a path has to be")]
     NullPath,
+    /// Null where the id of an access control list's entry has to be.
+    #[error("null where an id has to be")]
+    NullId,
     /// A number that names no kind of record.
     #[error("no such record type: {0}")]
     BadType(i32),
@@ -106,6 +109,14 @@ impl<'a> Reader<'a> {
             -1 => None,
             count => Some(usize::try_from(count).unwrap_or(0)),
         })
+    }
+
+    /// A vector of paths, where null is an error as in [`Reader::path`].
+    pub fn paths(&mut self) -> Result<Vec<Cow<'a, str>>, DecodeError> {
+        if self.rest.starts_with(&(-1_i32).to_be_bytes()) {
+            return Err(DecodeError::NullPath);
+        }
+        self.ustrings()
     }
 
     /// A vector of strings; null reads as empty.

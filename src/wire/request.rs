@@ -193,11 +193,11 @@ impl<'a> SetWatchesRequest<'a> {
         let with_persistent = op == OpCode::SET_WATCHES2;
         Ok(Self {
             relative_zxid: Zxid(reader.i64()?),
-            data: reader.ustrings()?,
-            exist: reader.ustrings()?,
-            child: reader.ustrings()?,
-            persistent: if with_persistent { reader.ustrings()? } else { Vec::new() },
-            persistent_recursive: if with_persistent { reader.ustrings()? } else { Vec::new() },
+            data: reader.paths()?,
+            exist: reader.paths()?,
+            child: reader.paths()?,
+            persistent: if with_persistent { reader.paths()? } else { Vec::new() },
+            persistent_recursive: if with_persistent { reader.paths()? } else { Vec::new() },
         })
     }
 
@@ -218,21 +218,21 @@ pub struct AuthRequest<'a> {
     pub kind: i32,
     /// "digest" ...
     pub scheme: Cow<'a, str>,
-    /// The credentials.
-    pub auth: &'a [u8],
+    /// The credentials; null proves nothing.
+    pub auth: Option<&'a [u8]>,
 }
 
 impl<'a> AuthRequest<'a> {
     /// Reads it.
     pub fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
-        Ok(Self { kind: reader.i32()?, scheme: reader.ustring()?, auth: reader.buffer()?.unwrap_or_default() })
+        Ok(Self { kind: reader.i32()?, scheme: reader.ustring()?, auth: reader.buffer()? })
     }
 
     /// Appends it.
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.put_i32(self.kind);
         out.put_ustring(&self.scheme);
-        out.put_buffer(Some(self.auth));
+        out.put_buffer(self.auth);
     }
 }
 

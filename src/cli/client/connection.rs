@@ -751,7 +751,7 @@ fn first_frames(state: &mut State) -> Vec<u8> {
 fn put_auth(out: &mut Vec<u8>, scheme: &str, auth: &[u8]) {
     put_frame(out, |out| {
         RequestHeader { xid: Xid::AUTH, op: OpCode::AUTH }.encode(out);
-        AuthRequest { kind: 0, scheme: scheme.into(), auth }.encode(out);
+        AuthRequest { kind: 0, scheme: scheme.into(), auth: Some(auth) }.encode(out);
     });
 }
 

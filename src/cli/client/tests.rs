@@ -144,7 +144,7 @@ fn a_lost_connection_goes_on_with_the_session_the_identities_and_the_watches() {
         assert_eq!(peer.handshake(7, 30_000), (SessionId(7), Zxid(5)));
         let (_, body) = peer.expect(OpCode::AUTH);
         let auth = AuthRequest::decode(&mut Reader::new(&body)).expect("an auth");
-        assert_eq!((&*auth.scheme, auth.auth), ("digest", &b"u:p"[..]));
+        assert_eq!((&*auth.scheme, auth.auth), ("digest", Some(&b"u:p"[..])));
         let (xid, body) = peer.expect(OpCode::SET_WATCHES2);
         assert_eq!(xid, Xid::SET_WATCHES);
         let watches = SetWatchesRequest::decode(OpCode::SET_WATCHES2, &mut Reader::new(&body)).expect("watches");

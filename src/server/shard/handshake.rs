@@ -1,5 +1,6 @@
 //! The first bytes of a connection: a handshake, a four-letter word, or neither.
 
+use crate::admin::figures::Counter;
 use crate::ids::SessionId;
 use crate::replica::message::{Connect, ConnectionId, ShardItem};
 use crate::wire::connect::{ConnectRequest, ConnectResponse, PASSWORD_LEN, Password};
@@ -21,6 +22,7 @@ impl State {
         connection.has_read_only = request.read_only.is_some();
         connection.stats.received += 1;
         self.stats.packets_received += 1;
+        self.stats.figures.add(Counter::ConnectionRequests, 1);
         self.outgoing.items.push(ShardItem::Connect(Connect {
             connection: connection.id,
             session: request.session,

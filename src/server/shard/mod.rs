@@ -198,7 +198,7 @@ impl Shard {
             ToShard::Published(published) => state.publish(&self.options, self.number, &published),
             ToShard::Displaced(connection) => state.close_at_once(connection),
             ToShard::Tell(ask) => {
-                let part = state.part(ask.question);
+                let part = state.part(&self.options, ask.question);
                 state.outgoing.items.push(ShardItem::Told(ask, part));
             }
             ToShard::Answer(ask, gathered) => state.answer_word(&self.options, &self.shared, ask, &gathered),

@@ -4,6 +4,7 @@
 //! to wait run last, when all events of what they will see are in their clients' buffers.
 
 use crate::admin::figures::{Counter, Latency};
+use crate::admin::status::ResponseBytes;
 use crate::pipeline;
 use crate::replica::batch::{Published, Reply, ReplyKind, Segment};
 use crate::rt::clock;
@@ -80,6 +81,7 @@ impl State {
                     panic!("an answer came to a connection whose first request is not a write");
                 };
                 connection.out.extend_from_slice(&frames[frame.clone()]);
+                ResponseBytes::record(&mut self.stats.response_bytes, frame.len() as u64);
                 let latency_us = now.since(received).as_micros() as u64;
                 connection.stats.answered(op, xid, self.version.zxid(), latency_us, now);
                 self.stats.latency.record(latency_us);

@@ -12,6 +12,7 @@ use crate::wire::request::AuthRequest;
 use crate::wire::response::{put_header_reply, put_reply};
 
 use crate::admin::figures::{Counter, Latency};
+use crate::admin::status::ResponseBytes;
 use crate::admin::word::{STMK_ARGUMENT_LEN, Word};
 use crate::ids::Zxid;
 use crate::server::options::ShardOptions;
@@ -168,7 +169,9 @@ impl State {
             identities: &connection.identities,
         };
         let (watches, out) = (&mut self.watches, &mut connection.out);
+        let start = out.len();
         read::answer(&self.version, &options.auth, watches, &asker, header.xid, header.op, body, out);
+        ResponseBytes::record(&mut self.stats.response_bytes, (out.len() - start) as u64);
         let latency_us = now.since(received).as_micros() as u64;
         connection.stats.answered(header.op, header.xid, self.version.zxid(), latency_us, now);
         self.stats.latency.record(latency_us);
@@ -200,7 +203,11 @@ impl State {
         let Ok(request) = AuthRequest::decode(&mut Reader::new(body)) else {
             return Flow::Close;
         };
-        match auth::authenticate(&request.scheme, request.auth, connection.peer.ip(), &options.auth) {
+        let proved = match request.auth {
+            Some(auth) => auth::authenticate(&request.scheme, auth, connection.peer.ip(), &options.auth),
+            None => Err(auth::AuthFailed),
+        };
+        match proved {
             Ok(new) => {
                 let mut identities = connection.identities.to_vec();
                 new.into_iter().for_each(|id| auth::add_identity(&mut identities, id));

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use crate::admin::figures::{Counter, Figures, Tally};
 use crate::admin::status::{
@@ -15,7 +16,7 @@ use crate::ids::SessionId;
 use crate::replica::message::{Ask, Gathered, Part, Question, ShardItem};
 use crate::rt::{clock, limits, process};
 use crate::server::options::{About, ShardOptions};
-use crate::time::WallTime;
+use crate::time::{Instant, WallTime};
 
 use super::connection::{Connection, Queued, Stage};
 use super::{SharedCounts, State};
@@ -98,7 +99,7 @@ impl State {
     }
 
     /// This shard's part of an answer.
-    pub(super) fn part(&mut self, question: Question) -> Part {
+    pub(super) fn part(&mut self, options: &ShardOptions, question: Question) -> Part {
         match question {
             Question::ResetStats => self.stats = ShardStats::default(),
             Question::ResetConnections => {
@@ -107,10 +108,13 @@ impl State {
             Question::Stats | Question::Connections | Question::Sessions | Question::Watches => {}
         }
         let (now, wall) = (clock::now(), clock::wall());
-        let wall_of = |instant: crate::time::Instant| WallTime(wall.0 + instant.since(now).as_millis() as i64);
+        let wall_of = |instant: Instant| WallTime(wall.0 + instant.since(now).as_millis() as i64);
         let with_connections = matches!(question, Question::Connections | Question::Sessions);
         let connections = if with_connections {
-            self.connections.iter().map(|(_, connection)| connection_status(connection, wall_of)).collect()
+            self.connections
+                .iter()
+                .map(|(_, connection)| connection_status(connection, options.sessionless_timeout, wall_of))
+                .collect()
         } else {
             Vec::new()
         };
@@ -235,7 +239,11 @@ impl State {
     }
 }
 
-fn connection_status(connection: &Connection, wall_of: impl Fn(crate::time::Instant) -> WallTime) -> ConnectionStatus {
+fn connection_status(
+    connection: &Connection,
+    sessionless_timeout: Duration,
+    wall_of: impl Fn(Instant) -> WallTime,
+) -> ConnectionStatus {
     let stats = &connection.stats;
     let session = (connection.session != SessionId::NONE).then(|| ConnectionSession {
         id: connection.session,
@@ -248,7 +256,10 @@ fn connection_status(connection: &Connection, wall_of: impl Fn(crate::time::Inst
         last_latency_us: stats.latency_last_us,
         latency: stats.latency,
     });
-    let timeout = std::time::Duration::from_millis(u64::from(connection.timeout_ms.unsigned_abs()));
+    let timeout = match connection.session {
+        SessionId::NONE => sessionless_timeout,
+        _ => Duration::from_millis(u64::from(connection.timeout_ms.unsigned_abs())),
+    };
     ConnectionStatus {
         peer: connection.peer,
         reading: !connection.is_paused(),
@@ -260,7 +271,7 @@ fn connection_status(connection: &Connection, wall_of: impl Fn(crate::time::Inst
             .count() as u64,
         received: stats.received,
         sent: stats.sent,
-        expires: session.is_some().then(|| wall_of(connection.heard + timeout)),
+        expires: Some(wall_of(connection.heard + timeout)),
         session,
     }
 }
