@@ -97,6 +97,9 @@ pub fn answer(
     err
 }
 
+/// A `multiRead` whose answer grows beyond this is refused: a frame of one megabyte can ask for a large znode sixty thousand times.
+pub const MULTI_READ_BYTES_MAX: usize = 64 << 20;
+
 /// Why there is no answer.
 enum Refused {
     Code(ErrorCode),
@@ -239,8 +242,12 @@ impl<'a> Answer<'a> {
 
     /// Each read with its own result or error. Watches are not left: Apache drops the wish.
     fn multi_read(&mut self, body: &mut Reader<'_>, out: &mut Vec<u8>) -> Result<(), Refused> {
+        let whole = out.len();
         for op in decode_multi(body)? {
             let (number, start) = (op.op(), out.len());
+            if start - whole > MULTI_READ_BYTES_MAX {
+                return Err(ErrorCode::SYSTEM_ERROR.into());
+            }
             MultiHeader { op: number, done: false, err: ErrorCode::OK.0 }.encode(out);
             let result = match op {
                 MultiOp::GetData(request) => self.get_data(&PathWatchRequest { watch: false, ..request }, out),
