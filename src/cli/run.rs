@@ -22,6 +22,7 @@ const FAULT_VARIABLE: &str = "ZOO_FAULT";
 
 /// Serves until it is told to end.
 pub(super) fn run(args: &RunArgs) -> ExitCode {
+    abort_on_panic();
     match start(args) {
         Ok(None) => ExitCode::SUCCESS,
         Ok(Some(server)) => serve(server),
@@ -30,6 +31,16 @@ pub(super) fn run(args: &RunArgs) -> ExitCode {
             ExitCode::from(failure.code)
         }
     }
+}
+
+/// A panic anywhere ends the process, after it was reported: a server of which one thread is gone would keep its clients waiting
+/// for ever, and what was acknowledged is on the disk.
+fn abort_on_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        std::process::abort();
+    }));
 }
 
 /// What was said about a start that failed, and the code to end with.

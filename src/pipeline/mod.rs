@@ -169,6 +169,9 @@ pub enum Reopened {
 /// At this many notes that nobody [takes](Pipeline::take_exceeded), more are dropped.
 pub const EXCEEDED_MAX: usize = 64;
 
+/// Bytes of paths that the record of a session's end lists at most; far below the longest record that the log takes.
+pub const CLOSE_PATHS_BYTES_MAX: usize = 4 << 20;
+
 /// What writes change, and the rules by which they do.
 pub struct Pipeline {
     options: Options,
@@ -466,6 +469,10 @@ impl Pipeline {
             paths.sort_unstable();
             paths
         });
+        // More than a log record takes: a bare record says the same, as every server knows whose ephemerals they are.
+        let fits =
+            |paths: &Vec<Cow<'_, str>>| paths.iter().map(|path| 4 + path.len()).sum::<usize>() <= CLOSE_PATHS_BYTES_MAX;
+        let paths = paths.filter(fits);
         self.commit(header, Txn::CloseSession { paths }, sink);
         self.sessions.remove(session);
         self.logged(header, ErrorCode::OK)

@@ -99,6 +99,9 @@ pub fn answer(
     err
 }
 
+/// A `multiRead` whose answer grows beyond this is refused: a frame of one megabyte can ask for a large znode sixty thousand times.
+pub const MULTI_READ_BYTES_MAX: usize = 64 << 20;
+
 /// Why there is no answer.
 enum Refused {
     Code(ErrorCode),
@@ -243,6 +246,7 @@ impl<'a> Answer<'a> {
 
     /// Each read with its own result or error. Watches are not left: Apache drops the wish.
     fn multi_read(&mut self, body: &mut Reader<'_>, out: &mut Vec<u8>) -> Result<(), Refused> {
+        let whole = out.len();
         let ops = match decode_multi(body) {
             Err(DecodeError::NullPath) => {
                 MultiHeader::END.encode(out);
@@ -252,6 +256,9 @@ impl<'a> Answer<'a> {
         };
         for op in ops {
             let (number, start) = (op.op(), out.len());
+            if start - whole > MULTI_READ_BYTES_MAX {
+                return Err(ErrorCode::SYSTEM_ERROR.into());
+            }
             MultiHeader { op: number, done: false, err: ErrorCode::OK.0 }.encode(out);
             let result = match op {
                 MultiOp::GetData(request) => self.get_data(&PathWatchRequest { watch: false, ..request }, out),

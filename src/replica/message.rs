@@ -88,6 +88,13 @@ pub enum ShardItem {
     Told(Ask, Part),
 }
 
+impl ShardItem {
+    /// Whether it has its place among the requests of its connection, and may have to wait for the log.
+    pub fn is_logged_in_order(&self) -> bool {
+        matches!(self, Self::Connect(_) | Self::Write(_))
+    }
+}
+
 /// The handshake of a connection.
 #[derive(Debug)]
 pub struct Connect {

@@ -68,6 +68,11 @@ impl Stream {
         self.peer
     }
 
+    /// Whether a task waits for bytes.
+    pub fn is_being_read(&self) -> bool {
+        self.reading.get()
+    }
+
     /// Waits for bytes and appends what has arrived, at most [`READ_MAX`], to `out`; how many, 0 at the end.
     ///
     /// Safe to cancel.

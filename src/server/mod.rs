@@ -18,5 +18,7 @@ pub mod options;
 mod replica_shell;
 mod shard;
 mod storage_folder;
+#[cfg(test)]
+mod tests;
 
 pub use embedded::ZookeeperServer;

@@ -37,8 +37,9 @@ const SHARD_INBOX_MAX: usize = 1024;
 /// Messages that may wait for the replica.
 const REPLICA_INBOX_MAX: usize = 1024;
 
-/// Commands that may wait for the log: there is one append under way at most, so this is never reached.
-const LOG_INBOX_MAX: usize = 64;
+/// Commands that may wait for the log. Never reached, and must not be: the log waits for the replica, so the replica must not wait
+/// for the log. Appends that wait are of at least 4 MiB each, and no more are given than two segments have room for.
+const LOG_INBOX_MAX: usize = 2048;
 
 /// Why a server did not start.
 #[derive(Debug, Error)]

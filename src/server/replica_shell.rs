@@ -58,8 +58,10 @@ pub(super) async fn run(
             if stop_at.is_none() {
                 replica.handle(now, Event::Tick);
             }
-            // A full log is asked again for room.
-            let _ = log.try_send(LogCommand::Tick);
+            // A full log is asked again for room. One that is behind is not asked twice: ticks must never fill its inbox.
+            if log.is_empty() {
+                let _ = log.try_send(LogCommand::Tick);
+            }
         }
         replica.settle();
         perform(&mut replica, &shards, &log).await;
@@ -74,7 +76,8 @@ pub(super) async fn run(
 }
 
 /// Performs all that the replica asks for. A send waits while the other side's inbox is full: that is the back-pressure, and
-/// it cannot lock up, because neither shards nor the log ever stop to take from their inboxes while they wait for ours.
+/// it cannot lock up, because shards never stop to take from their inboxes while they wait for ours, and the log's, which does,
+/// is never full (`LOG_INBOX_MAX`).
 async fn perform(replica: &mut Replica, shards: &[Sender<ToShardInbox>], log: &Sender<LogCommand>) {
     while let Some(action) = replica.poll_action() {
         // Whoever is gone ends the server himself; there is nobody to tell.

@@ -168,6 +168,22 @@ fn multi_read_answers_each_on_its_own_and_leaves_no_watch() {
 }
 
 #[test]
+fn a_multi_read_is_bounded_by_its_answer() {
+    let mut bench = bench_with(&["/a"]);
+    let data = vec![0; 1 << 20];
+    assert_eq!(bench.set_data("/a", &data, -1).err(), ErrorCode::OK);
+    let mut read_times = |times: usize| {
+        let op = || MultiOp::GetData(PathWatchRequest { path: "/a".into(), watch: false });
+        let ops: Vec<_> = (0..times).map(|_| op()).collect();
+        bench.send(OpCode::MULTI_READ, |out| encode_multi(&ops, out))
+    };
+    assert_eq!(read_times(8).err(), ErrorCode::OK);
+    let refused = read_times(read::MULTI_READ_BYTES_MAX / data.len() + 2);
+    assert_eq!(refused.err(), ErrorCode::SYSTEM_ERROR);
+    assert!(refused.reply.expect("an answer").1.is_empty());
+}
+
+#[test]
 fn undecodable_reads_answer_marshalling_error() {
     let mut bench = Bench::new();
     for number in 0..120 {

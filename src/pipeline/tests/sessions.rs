@@ -109,6 +109,19 @@ fn without_the_list_the_record_is_bare() {
 }
 
 #[test]
+fn a_list_too_long_for_the_log_is_left_out() {
+    let mut bench = Bench::new();
+    let long = "x".repeat(64 << 10);
+    for number in 0..=(CLOSE_PATHS_BYTES_MAX >> 16) {
+        assert_eq!(bench.create(&format!("/{long}{number}"), 1).err(), ErrorCode::OK);
+    }
+    let outcome = bench.send_bytes(OpCode::CLOSE_SESSION, &[]);
+    assert_eq!(outcome.err(), ErrorCode::OK);
+    assert_eq!(outcome.record().txn, Txn::CloseSession { paths: None });
+    assert!(!bench.exists(&format!("/{long}0")), "they end with it all the same");
+}
+
+#[test]
 fn expired_sessions_are_closed_through_the_log() {
     let mut bench = Bench::new();
     bench.create("/e", 1);

@@ -15,7 +15,7 @@ use std::task::Waker;
 
 use crate::admin::figures::Tally;
 use crate::ids::{SessionId, Zxid};
-use crate::replica::message::ConnectionId;
+use crate::replica::message::{ConnectionId, ShardItem};
 use crate::rt::socket::Stream;
 use crate::time::{Instant, WallTime};
 use crate::wire::acl::Id;
@@ -24,6 +24,15 @@ use crate::wire::op::OpCode;
 
 /// Requests that may wait on one connection; beyond it the connection is not read from.
 pub(super) const QUEUE_MAX: usize = 4096;
+
+/// Room for waiting requests that a connection may keep while none waits.
+const QUEUE_KEEP: usize = 64;
+
+/// Room for answers that a connection may keep while there are none.
+const OUT_KEEP_BYTES: usize = 4096;
+
+/// Room for answers that is kept from one turn to the next: a pipelining client fills as much again at once.
+pub(super) const OUT_REUSE_BYTES: usize = 64 << 10;
 
 /// Bytes of answers waiting for the client at which its connection is not read from.
 pub(super) const OUT_PAUSE_BYTES: usize = 1 << 20;
@@ -166,10 +175,27 @@ impl Connection {
         }
     }
 
+    /// The sign of life that the replica has not been told of; afterwards it has.
+    pub(super) fn unheard(&mut self) -> Option<ShardItem> {
+        let is_new = self.session != SessionId::NONE && self.heard > self.heard_told;
+        self.heard_told = self.heard;
+        is_new.then_some(ShardItem::Heard { session: self.session, at: self.heard })
+    }
+
     /// Wakes the reader if it waits and need not any more.
     pub(super) fn resume(&mut self) {
         if !self.is_paused() {
             self.wake_reader();
+        }
+    }
+
+    /// Gives back what a burst has left allocated.
+    pub(super) fn trim(&mut self) {
+        if self.queue.is_empty() && self.queue.capacity() > QUEUE_KEEP {
+            self.queue = VecDeque::new();
+        }
+        if self.out.is_empty() && self.out.capacity() > OUT_KEEP_BYTES {
+            self.out = Vec::new();
         }
     }
 

@@ -35,7 +35,8 @@ impl State {
 
     /// The replica has opened the session of this connection.
     pub(super) fn opened(&mut self, id: ConnectionId, session: SessionId, timeout_ms: i32, password: Password) {
-        let Some(connection) = self.connection(id) else {
+        // One that was displaced or given up in the meantime stays ended.
+        let Some(connection) = self.connection(id).filter(|connection| connection.stage == Stage::Connecting) else {
             return;
         };
         tracing::debug!(peer = %connection.peer, %session, timeout_ms, "session open");

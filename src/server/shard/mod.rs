@@ -38,7 +38,7 @@ use crate::watch::{WatchTable, Watcher};
 
 use super::acceptor::PerAddress;
 use super::options::ShardOptions;
-use connection::{Connection, Stage};
+use connection::{Connection, QUEUE_MAX, Stage};
 use slots::Slots;
 use words::ShardStats;
 
@@ -238,14 +238,17 @@ impl Shard {
                 let state = &mut *self.state.borrow_mut();
                 if state.outgoing.is_empty() {
                     state.is_sending = false;
-                    state.waiting_for_send.drain(..).for_each(Waker::wake);
                     return;
                 }
+                // There is room for as much again: whoever waits reads on while this is sent.
+                state.waiting_for_send.drain(..).for_each(Waker::wake);
                 std::mem::take(&mut state.outgoing)
             };
             if self.to_replica.send(ToReplicaInbox::Shard(batch)).await.is_err() {
                 // The replica is gone, so the server is about to end; `Stop` is on its way.
-                self.state.borrow_mut().is_sending = false;
+                let state = &mut *self.state.borrow_mut();
+                state.is_sending = false;
+                state.waiting_for_send.drain(..).for_each(Waker::wake);
                 return;
             }
         }
@@ -259,8 +262,11 @@ impl Shard {
             if self.state.borrow().is_stopping {
                 return;
             }
-            self.state.borrow_mut().tell_heard();
-            self.state.borrow_mut().close_sessionless(clock::now(), self.options.sessionless_timeout);
+            {
+                let (state, now) = (&mut *self.state.borrow_mut(), clock::now());
+                state.tell_heard(now);
+                state.close_sessionless(now, self.options.sessionless_timeout);
+            }
             self.clone().end_turn();
         }
     }
@@ -320,13 +326,17 @@ impl State {
     }
 
     /// Tells the replica of which sessions a sign of life has come since the last time.
-    fn tell_heard(&mut self) {
+    fn tell_heard(&mut self, now: Instant) {
         let items = &mut self.outgoing.items;
         for (_, connection) in self.connections.iter_mut() {
-            if connection.stage == Stage::Open && connection.heard > connection.heard_told {
-                connection.heard_told = connection.heard;
-                items.push(ShardItem::Heard { session: connection.session, at: connection.heard });
+            if connection.stage == Stage::Open {
+                if connection.queue.len() >= QUEUE_MAX {
+                    // We do not read because our disk is slow: its pings wait in the socket.
+                    connection.heard = now;
+                }
+                items.extend(connection.unheard());
             }
+            connection.trim();
         }
     }
 

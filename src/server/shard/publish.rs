@@ -73,8 +73,9 @@ impl State {
             ReplyKind::Refused => self.refused(id),
             ReplyKind::Close => self.close_at_once(id),
             ReplyKind::Answer(frame) | ReplyKind::Last(frame) => {
-                let Some(connection) = self.connections.get_mut(id.slot).filter(|connection| connection.id == id)
-                else {
+                // Nothing is answered behind the last words: a client may have sent more behind a `closeSession`.
+                let connection = self.connections.get_mut(id.slot).filter(|connection| connection.id == id);
+                let Some(connection) = connection.filter(|connection| connection.stage != Stage::Ending) else {
                     return;
                 };
                 let Some(Queued::Write { xid, op, received }) = connection.queue.pop_front() else {
@@ -105,6 +106,9 @@ impl State {
             let Some(connection) = self.connections.get_mut(slot) else {
                 return;
             };
+            if connection.stage == Stage::Ending {
+                return;
+            }
             if !matches!(connection.queue.front(), Some(Queued::Read { .. })) {
                 connection.resume();
                 return;

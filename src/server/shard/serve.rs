@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use crate::admin::figures::Counter;
 use crate::rt::clock;
-use crate::rt::executor::{spawn_local, timeout};
+use crate::rt::executor::{sleep, spawn_local, timeout};
 use crate::rt::socket::Stream;
 
-use super::connection::{OUT_MAX_BYTES, Stage};
+use super::connection::{Connection, OUT_MAX_BYTES, OUT_REUSE_BYTES, Stage};
 use super::{OUTGOING_PAUSE_BYTES, Shard, State};
 
 /// What has to become of a connection after what has come from it was looked through.
@@ -101,8 +101,13 @@ impl Shard {
         let is_orderly = {
             let state = &mut *self.state.borrow_mut();
             state.watches.drop_watcher(State::watcher(slot));
-            state.connections.remove(slot).is_some_and(|connection| connection.stage == Stage::Ending)
+            state.connections.remove(slot).is_some_and(|mut connection| {
+                state.outgoing.items.extend(connection.unheard());
+                state.asked.retain(|_, (id, _)| *id != connection.id);
+                connection.stage == Stage::Ending
+            })
         };
+        self.clone().end_turn();
         self.shared.left(self.number, stream.peer().ip());
         if is_orderly {
             // What the client sent in the meantime would turn our end into a reset, which could overtake our last words:
@@ -155,15 +160,10 @@ impl Shard {
             Ok(len) if len == connection.out.len() => {
                 state.stats.figures.add(Counter::ResponseBytes, len as u64);
                 connection.out.clear();
-                if connection.out.capacity() > OUT_KEEP_BYTES {
+                if connection.out.capacity() > OUT_REUSE_BYTES {
                     connection.out = Vec::new();
                 }
-                if connection.stage == Stage::Ending {
-                    connection.stream.shutdown_read();
-                    connection.wake_reader();
-                } else {
-                    connection.resume();
-                }
+                Self::all_said(connection);
                 return;
             }
             Ok(len) => {
@@ -183,6 +183,33 @@ impl Shard {
         spawn_local(async move { shard.write_on(slot, stream).await });
     }
 
+    /// Sends all of it. The client is not read from meanwhile, pings included: that it takes what it is sent counts as a sign of
+    /// its life.
+    async fn write_heard(&self, slot: u32, stream: &Rc<Stream>, mut bytes: &[u8]) -> std::io::Result<()> {
+        while !bytes.is_empty() {
+            let written = stream.write(bytes).await?;
+            bytes = &bytes[written..];
+            let connections = &mut self.state.borrow_mut().connections;
+            if let Some(connection) = connections.get_mut(slot).filter(|own| Rc::ptr_eq(&own.stream, stream)) {
+                connection.heard = clock::now();
+            }
+        }
+        Ok(())
+    }
+
+    /// The kernel has all that the connection had to be told: its reader goes on, or ends it.
+    fn all_said(connection: &mut Connection) {
+        if connection.stage != Stage::Ending {
+            connection.resume();
+        } else if connection.stream.is_being_read() {
+            // The reader waits for the client, which need not send anything behind its `closeSession`, nor end by itself. It
+            // takes the connection and its watches away before the client sees our end.
+            connection.stream.shutdown_read();
+        } else {
+            connection.wake_reader();
+        }
+    }
+
     /// Sends the rest as the client takes it.
     async fn write_on(self: Rc<Self>, slot: u32, stream: Rc<Stream>) {
         loop {
@@ -194,17 +221,12 @@ impl Shard {
                 };
                 if connection.out.is_empty() {
                     connection.is_writing = false;
-                    if connection.stage == Stage::Ending {
-                        connection.stream.shutdown_read();
-                        connection.wake_reader();
-                    } else {
-                        connection.resume();
-                    }
+                    Self::all_said(connection);
                     return;
                 }
                 std::mem::take(&mut connection.out)
             };
-            if let Err(error) = stream.write_all(&bytes).await {
+            if let Err(error) = self.write_heard(slot, &stream, &bytes).await {
                 tracing::debug!(peer = %stream.peer(), %error, "connection lost");
                 let state = &mut *self.state.borrow_mut();
                 if let Some(connection) = state.connections.get_mut(slot).filter(|own| Rc::ptr_eq(&own.stream, &stream))
@@ -221,6 +243,3 @@ impl Shard {
 
 /// How long the client of a connection that we end may take to end it, too.
 const LINGER: Duration = Duration::from_secs(1);
-
-/// Capacity of an answer buffer that an idle connection may keep.
-const OUT_KEEP_BYTES: usize = 4096;
