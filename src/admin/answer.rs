@@ -9,7 +9,7 @@ use std::fmt::{Display, Write};
 
 use super::figures::{Counter, Latency, Measure, Tally};
 use super::java;
-use super::status::{ConnectionStatus, Mode, Status};
+use super::status::{ConnectionStatus, Mode, ResponseBytes, Status};
 use super::version::full_version;
 use super::word::Word;
 use crate::ids::SessionId;
@@ -348,11 +348,11 @@ fn mntr(out: &mut String, status: &Status) {
     tell("global_sessions", &monitor.global_sessions);
     tell("local_sessions", &monitor.local_sessions);
     tell("auth_failed_count", &monitor.auth_failed);
-    if let Some(bytes) = monitor.response_bytes {
-        tell("last_client_response_size", &bytes.last);
-        tell("max_client_response_size", &bytes.max);
-        tell("min_client_response_size", &bytes.min);
-    }
+    // Before the first answer, -1 as in `BufferStats`.
+    let size = |size: fn(&ResponseBytes) -> u64| monitor.response_bytes.as_ref().map_or(-1, |bytes| size(bytes) as i64);
+    tell("last_client_response_size", &size(|bytes| bytes.last));
+    tell("max_client_response_size", &size(|bytes| bytes.max));
+    tell("min_client_response_size", &size(|bytes| bytes.min));
     if let Some(files) = monitor.open_files {
         tell("open_file_descriptor_count", &files);
     }

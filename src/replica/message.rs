@@ -199,6 +199,8 @@ pub struct ReplicaReport {
     pub sessions: Vec<SessionReport>,
     /// Sessions.
     pub session_count: u64,
+    /// Sessions that have expired since the server started.
+    pub expired_count: u64,
     /// Writes applied and not yet durable.
     pub outstanding: u64,
     /// Bytes of the last, smallest and largest transaction; all zero before the first.

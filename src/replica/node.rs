@@ -460,6 +460,7 @@ impl Replica {
         let expired = if self.room_for(0, 0) { self.pipeline.sessions_mut().expire(now.instant) } else { Vec::new() };
         for session in expired {
             tracing::info!(%session, "session expired");
+            self.stats.expired_count += 1;
             let owner = self.pipeline.sessions().owner(session);
             let frame_start = self.open.frames.len();
             let mut sink =

@@ -93,7 +93,9 @@ impl Server {
             tracing::warn!(%error, "the limit of open files could not be raised");
         }
         let mut folder = storage_folder::open(&options)?;
+        let begun = clock::now();
         let recovered = storage_folder::recover(&mut folder, &options)?;
+        let recovery = clock::now().since(begun);
         let listener = Listener::bind(options.listen, options.listen_backlog)?;
         let address = listener.local_addr();
         Arc::make_mut(&mut options.shard.about).client_port = address.port();
@@ -131,7 +133,7 @@ impl Server {
         let tick = Duration::from_millis(u64::from((options.shard.tick_ms / 4).clamp(20, 500)));
         let drain_timeout = options.shard.drain_timeout;
         let replica = executor::spawn("zoo-replica", options.cores.replica, executor_options.clone(), move || {
-            replica_shell::run(replica, replica_inbox, shards_of_replica, log_of_replica, tick, drain_timeout)
+            replica_shell::run(replica, replica_inbox, shards_of_replica, log_of_replica, tick, drain_timeout, recovery)
         })?;
 
         let shared = Arc::new(SharedCounts::new(options.cores.shards.len()));

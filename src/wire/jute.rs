@@ -111,12 +111,14 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// A vector of paths, where null is an error as in [`Reader::path`].
+    /// A vector of paths, where null, the vector's or a path's, is an error as in [`Reader::path`].
     pub fn paths(&mut self) -> Result<Vec<Cow<'a, str>>, DecodeError> {
-        if self.rest.starts_with(&(-1_i32).to_be_bytes()) {
-            return Err(DecodeError::NullPath);
+        let count = self.count()?.ok_or(DecodeError::NullPath)?;
+        let mut paths = Vec::with_capacity(count.min(self.rest.len() / 4));
+        for _ in 0..count {
+            paths.push(self.path()?);
         }
-        self.ustrings()
+        Ok(paths)
     }
 
     /// A vector of strings; null reads as empty.

@@ -24,6 +24,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::task::Waker;
 use std::time::Duration;
 
+use crate::admin::figures::Counter;
 use crate::admin::status::TRACE_MASK_DEFAULT;
 use crate::ids::SessionId;
 use crate::pipeline::auth;
@@ -346,6 +347,7 @@ impl State {
             let is_late = now.since(connection.heard) > timeout;
             if is_late && connection.session == SessionId::NONE && connection.stage != Stage::Connecting {
                 tracing::debug!(peer = %connection.peer, "no session came of this connection: closed");
+                self.stats.figures.add(Counter::SessionlessConnectionsExpired, 1);
                 connection.give_up();
             }
         }

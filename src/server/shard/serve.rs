@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::admin::figures::Counter;
 use crate::rt::clock;
-use crate::rt::executor::{sleep, spawn_local, timeout};
+use crate::rt::executor::{spawn_local, timeout};
 use crate::rt::socket::Stream;
 
 use super::connection::{Connection, OUT_MAX_BYTES, OUT_REUSE_BYTES, Stage};

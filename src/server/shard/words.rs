@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::admin::figures::{Counter, Figures, Tally};
+use crate::admin::figures::{Counter, Figures, Latency, Tally};
 use crate::admin::status::{
     ConnectionSession, ConnectionStatus, MemoryStatus, MonitorStatus, ResponseBytes, ServerStatus, SessionStatus,
     Status,
@@ -22,7 +22,7 @@ use super::connection::{Connection, Queued, Stage};
 use super::{SharedCounts, State};
 
 /// What a shard counts since the server started, or `srst`.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct ShardStats {
     pub(super) figures: Figures,
     pub(super) latency: Tally,
@@ -30,6 +30,29 @@ pub(super) struct ShardStats {
     pub(super) packets_sent: u64,
     pub(super) auth_failed: u64,
     pub(super) response_bytes: Option<ResponseBytes>,
+}
+
+impl Default for ShardStats {
+    fn default() -> Self {
+        let counters = [
+            Counter::BytesReceived,
+            Counter::ResponseBytes,
+            Counter::WatchBytes,
+            Counter::ConnectionRequests,
+            Counter::ConnectionsRejected,
+            Counter::ConnectionsDropped,
+            Counter::SessionlessConnectionsExpired,
+            Counter::LargeRequestsRejected,
+        ];
+        Self {
+            figures: Figures::of(&counters, &[], &[Latency::Read, Latency::Update]),
+            latency: Tally::default(),
+            packets_received: 0,
+            packets_sent: 0,
+            auth_failed: 0,
+            response_bytes: None,
+        }
+    }
 }
 
 /// A shard's part of an answer.
@@ -146,7 +169,11 @@ impl State {
         let mut status = self.status_of_one(&options.about, shared, word);
         let mut stats = ShardStats::default();
         for part in &gathered.parts {
-            let part = part.0.downcast_ref::<ShardPart>().expect("shards hand over parts of shards");
+            if let Some(figures) = part.0.downcast_ref::<Figures>() {
+                stats.figures.merge(figures);
+                continue;
+            }
+            let part = part.0.downcast_ref::<ShardPart>().expect("a part is a shard's, or the replica's figures");
             stats.figures.merge(&part.stats.figures);
             stats.latency.merge(&part.stats.latency);
             stats.packets_received += part.stats.packets_received;
