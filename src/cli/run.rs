@@ -17,11 +17,13 @@ use crate::rt::faulty::Fault;
 use crate::rt::signal;
 use crate::server::node::{Server, StartError};
 
-/// The variable that makes the disk fail on purpose, for tests of whole processes: `write:N`, `sync:N` or `full:N`.
+/// The variable that makes the disk fail on purpose, for tests of whole processes: `write:N`, `sync:N`, `full:N` or
+/// `panic:N`.
 const FAULT_VARIABLE: &str = "ZOO_FAULT";
 
 /// Serves until it is told to end.
 pub(super) fn run(args: &RunArgs) -> ExitCode {
+    end_with_any_panic();
     match start(args) {
         Ok(None) => ExitCode::SUCCESS,
         Ok(Some(server)) => serve(server),
@@ -30,6 +32,19 @@ pub(super) fn run(args: &RunArgs) -> ExitCode {
             ExitCode::from(failure.code)
         }
     }
+}
+
+/// A panic on any thread ends the process: a server that has lost a shard would take connections and answer nobody. What
+/// was acknowledged is on the disk already.
+fn end_with_any_panic() {
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        tell(panic);
+        eprintln!(
+            "zoo-server: ended by a mistake of its own: please report it. The next start recovers what was acknowledged"
+        );
+        std::process::exit(i32::from(EXIT_FAILED));
+    }));
 }
 
 /// What was said about a start that failed, and the code to end with.
