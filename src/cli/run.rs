@@ -17,12 +17,13 @@ use crate::rt::faulty::Fault;
 use crate::rt::signal;
 use crate::server::node::{Server, StartError};
 
-/// The variable that makes the disk fail on purpose, for tests of whole processes: `write:N`, `sync:N` or `full:N`.
+/// The variable that makes the disk fail on purpose, for tests of whole processes: `write:N`, `sync:N`, `full:N` or
+/// `panic:N`.
 const FAULT_VARIABLE: &str = "ZOO_FAULT";
 
 /// Serves until it is told to end.
 pub(super) fn run(args: &RunArgs) -> ExitCode {
-    abort_on_panic();
+    end_with_any_panic();
     match start(args) {
         Ok(None) => ExitCode::SUCCESS,
         Ok(Some(server)) => serve(server),
@@ -33,13 +34,16 @@ pub(super) fn run(args: &RunArgs) -> ExitCode {
     }
 }
 
-/// A panic anywhere ends the process, after it was reported: a server of which one thread is gone would keep its clients waiting
-/// for ever, and what was acknowledged is on the disk.
-fn abort_on_panic() {
-    let report = std::panic::take_hook();
+/// A panic on any thread ends the process: a server that has lost a shard would take connections and answer nobody. What
+/// was acknowledged is on the disk already.
+fn end_with_any_panic() {
+    let tell = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        report(panic);
-        std::process::abort();
+        tell(panic);
+        eprintln!(
+            "zoo-server: ended by a mistake of its own: please report it. The next start recovers what was acknowledged"
+        );
+        std::process::exit(i32::from(EXIT_FAILED));
     }));
 }
 

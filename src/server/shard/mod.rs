@@ -331,7 +331,7 @@ impl State {
         let items = &mut self.outgoing.items;
         for (_, connection) in self.connections.iter_mut() {
             if connection.stage == Stage::Open {
-                if connection.queue.len() >= QUEUE_MAX {
+                if connection.queue().len() >= QUEUE_MAX {
                     // We do not read because our disk is slow: its pings wait in the socket.
                     connection.heard = now;
                 }
