@@ -24,7 +24,7 @@ use crate::wire::header::Xid;
 use crate::wire::op::OpCode;
 
 /// Requests that may wait on one connection; beyond it the connection is not read from.
-pub(super) const QUEUE_MAX: usize = 4096;
+const QUEUE_MAX: usize = 4096;
 
 /// Room for waiting requests that a connection may keep while none waits.
 const QUEUE_KEEP: usize = 64;
@@ -199,15 +199,16 @@ impl Connection {
     pub(super) fn is_paused(&self) -> bool {
         match self.stage {
             Stage::New => false,
-            Stage::Open => {
-                self.is_writing
-                    || self.queue.len() >= QUEUE_MAX
-                    || self.queue_bytes >= QUEUE_PAUSE_BYTES
-                    || self.waiting_reads >= WAITING_READS_MAX
-                    || self.out.len() >= OUT_PAUSE_BYTES
-            }
+            Stage::Open => self.is_writing || self.waits_for_disk() || self.out.len() >= OUT_PAUSE_BYTES,
             Stage::Word | Stage::Connecting | Stage::Ending => true,
         }
+    }
+
+    /// Whether so much of it waits for the disk that no more is read.
+    pub(super) fn waits_for_disk(&self) -> bool {
+        self.queue.len() >= QUEUE_MAX
+            || self.queue_bytes >= QUEUE_PAUSE_BYTES
+            || self.waiting_reads >= WAITING_READS_MAX
     }
 
     /// The sign of life that the replica has not been told of; afterwards it has.
