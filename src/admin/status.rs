@@ -1,4 +1,4 @@
-//! What there is to tell about a server. The server fills it, [`super::answer`] tells it.
+//! What there is to tell about a server. The server fills it, [`super::answer()`] tells it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;

@@ -1,5 +1,8 @@
 //! What a client learns about a znode besides its data.
 
+use zerocopy::byteorder::{BE, I32, I64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
 use super::jute::{DecodeError, Put, Reader};
 use crate::ids::{SessionId, Zxid};
 use crate::time::WallTime;
@@ -37,43 +40,59 @@ impl Stat {
 
     /// Appends it.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        let mut bytes = [0; Self::LEN];
-        let mut at = 0;
-        let mut put = |value: &[u8]| {
-            bytes[at..at + value.len()].copy_from_slice(value);
-            at += value.len();
+        let wire = StatWire {
+            czxid: self.czxid.0.into(),
+            mzxid: self.mzxid.0.into(),
+            ctime: self.ctime.0.into(),
+            mtime: self.mtime.0.into(),
+            version: self.version.into(),
+            cversion: self.cversion.into(),
+            aversion: self.aversion.into(),
+            ephemeral_owner: self.ephemeral_owner.0.into(),
+            data_length: self.data_length.into(),
+            num_children: self.num_children.into(),
+            pzxid: self.pzxid.0.into(),
         };
-        put(&self.czxid.0.to_be_bytes());
-        put(&self.mzxid.0.to_be_bytes());
-        put(&self.ctime.0.to_be_bytes());
-        put(&self.mtime.0.to_be_bytes());
-        put(&self.version.to_be_bytes());
-        put(&self.cversion.to_be_bytes());
-        put(&self.aversion.to_be_bytes());
-        put(&self.ephemeral_owner.0.to_be_bytes());
-        put(&self.data_length.to_be_bytes());
-        put(&self.num_children.to_be_bytes());
-        put(&self.pzxid.0.to_be_bytes());
-        out.put_bytes(&bytes);
+        out.put_bytes(wire.as_bytes());
     }
 
     /// Reads it.
     pub fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let wire = StatWire::ref_from_bytes(reader.bytes(Self::LEN)?).map_err(|_| DecodeError::UnexpectedEnd)?;
         Ok(Self {
-            czxid: Zxid(reader.i64()?),
-            mzxid: Zxid(reader.i64()?),
-            ctime: WallTime(reader.i64()?),
-            mtime: WallTime(reader.i64()?),
-            version: reader.i32()?,
-            cversion: reader.i32()?,
-            aversion: reader.i32()?,
-            ephemeral_owner: SessionId(reader.i64()?),
-            data_length: reader.i32()?,
-            num_children: reader.i32()?,
-            pzxid: Zxid(reader.i64()?),
+            czxid: Zxid(wire.czxid.get()),
+            mzxid: Zxid(wire.mzxid.get()),
+            ctime: WallTime(wire.ctime.get()),
+            mtime: WallTime(wire.mtime.get()),
+            version: wire.version.get(),
+            cversion: wire.cversion.get(),
+            aversion: wire.aversion.get(),
+            ephemeral_owner: SessionId(wire.ephemeral_owner.get()),
+            data_length: wire.data_length.get(),
+            num_children: wire.num_children.get(),
+            pzxid: Zxid(wire.pzxid.get()),
         })
     }
 }
+
+/// Its bytes, in their order.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct StatWire {
+    czxid: I64<BE>,
+    mzxid: I64<BE>,
+    ctime: I64<BE>,
+    mtime: I64<BE>,
+    version: I32<BE>,
+    cversion: I32<BE>,
+    aversion: I32<BE>,
+    ephemeral_owner: I64<BE>,
+    data_length: I32<BE>,
+    num_children: I32<BE>,
+    pzxid: I64<BE>,
+}
+
+const _: () = assert!(size_of::<StatWire>() == Stat::LEN);
 
 #[cfg(test)]
 mod tests {

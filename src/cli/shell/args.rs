@@ -17,7 +17,7 @@ const TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 #[command(override_usage = "zoo-server shell [-server host:port[,host:port...][/chroot]] [-timeout ms] [-r] \
                             [-waitforconnection] [command [arguments...]]")]
 pub struct ShellArgs {
-    /// Options as of zkCli: -server host:port[,...][/chroot] (localhost:2181), -timeout milliseconds (30000), -r (a read-only
+    /// Options as of zkCli: -server host:port,.../chroot (localhost:2181), -timeout milliseconds (30000), -r (a read-only
     /// server will do), -waitforconnection. Then a command with its arguments, which is run alone.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTIONS AND COMMAND")]
     pub words: Vec<String>,
