@@ -17,7 +17,8 @@ use crate::rt::faulty::Fault;
 use crate::rt::signal;
 use crate::server::node::{Server, StartError};
 
-/// The variable that makes the disk fail on purpose, for tests of whole processes: `write:N`, `sync:N` or `full:N`.
+/// The variable that makes the disk fail on purpose, for tests of whole processes: `write:N`, `sync:N`, `full:N` or
+/// `panic:N`.
 const FAULT_VARIABLE: &str = "ZOO_FAULT";
 
 /// Serves until it is told to end.
@@ -39,6 +40,9 @@ fn abort_on_panic() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         report(panic);
+        eprintln!(
+            "zoo-server: ended by a mistake of its own: please report it. The next start recovers what was acknowledged"
+        );
         std::process::abort();
     }));
 }

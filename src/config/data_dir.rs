@@ -26,7 +26,15 @@ pub(super) fn read_my_id(data_dir: &Path) -> Result<Option<i64>, ConfigError> {
     let path = data_dir.join("myid");
     let text = match fs::read(&path) {
         Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::IsADirectory) => return Ok(None),
+        // That `dataDir` is no folder is said when it is made.
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            return Ok(None);
+        }
         Err(error) => {
             return Err(ConfigError::new(
                 ErrorKind::Unreadable,

@@ -24,18 +24,21 @@ pub enum FaultKind {
     Sync,
     /// A write finds no room.
     Full,
+    /// A write meets a mistake of ours: the thread panics.
+    Panic,
 }
 
 impl FromStr for Fault {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is no fault: write:N, sync:N or full:N");
+        let wrong = || format!("{text:?} is no fault: write:N, sync:N, full:N or panic:N");
         let (kind, from) = text.split_once(':').ok_or_else(wrong)?;
         let kind = match kind {
             "write" => FaultKind::Write,
             "sync" => FaultKind::Sync,
             "full" => FaultKind::Full,
+            "panic" => FaultKind::Panic,
             _ => return Err(wrong()),
         };
         match from.parse() {
@@ -62,10 +65,10 @@ impl<D: Disk> FaultyDisk<D> {
 
     fn is_hit(&mut self, operation: &Operation) -> bool {
         let counts = match (self.fault.kind, operation) {
-            (FaultKind::Write | FaultKind::Full, Operation::Write { .. }) => true,
+            (FaultKind::Write | FaultKind::Full | FaultKind::Panic, Operation::Write { .. }) => true,
             (FaultKind::Sync, Operation::Write { durable, .. }) => *durable,
             (FaultKind::Sync, Operation::Sync) => true,
-            (FaultKind::Write | FaultKind::Full, Operation::Sync) => false,
+            (FaultKind::Write | FaultKind::Full | FaultKind::Panic, Operation::Sync) => false,
         };
         self.seen += u64::from(counts);
         counts && self.seen >= self.fault.from
@@ -80,6 +83,7 @@ impl<D: Disk> FaultyDisk<D> {
         let file = self.name(file);
         match self.fault.kind {
             FaultKind::Full => DiskError::Full { file },
+            FaultKind::Panic => panic!("{operation} of {file} at offset {offset}: a panic injected by a test"),
             FaultKind::Write | FaultKind::Sync => DiskError::Failed {
                 operation,
                 file,

@@ -1,12 +1,15 @@
 """A write or a sync fails: the server says so and ends; what it acknowledged is there at the next start."""
 
+import os
+
 from common import OPEN, Client, Gone, Op, case, create_body, new_server, say_no_panic, wait_for
 
 WINDOW = 32          # requests on their way at one time
 REQUESTS_MAX = 20_000
 # Which operation of the disk fails. The first few belong to the start and the first segment, later ones to the load: its
 # appends, zeros written ahead, markers, snapshots.
-FAULTS = ("write:1", "sync:1", "sync:2", "write:3", "sync:5", "write:20", "sync:40", "write:150", "sync:120")
+FAULTS = ("write:1", "sync:1", "sync:2", "write:3", "sync:5", "write:20", "sync:40", "write:150", "sync:120", "full:60",
+          "panic:80")
 
 
 def load(server):
@@ -42,10 +45,16 @@ def fails_and_recovers(fault):
         code = server.wait_ended()
         said = server.log()
         assert code > 0, f"{fault}: ended with {code}, which says that nothing is wrong:\n{said}"
-        assert "injected by a test" in said and "zoo-server: " in said, f"{fault}: no clear message:\n{said}"
-        say_no_panic(said)
+        # Every fault says so itself, but for "no space left", which has no words of a test's.
+        reason = "no space left" if fault.startswith("full") else "injected by a test"
+        assert reason in said and "zoo-server: " in said, f"{fault}: no clear message:\n{said}"
+        if fault.startswith("panic"):
+            assert "please report it" in said, said
+        else:
+            say_no_panic(said)
         assert not refused, f"{fault}: {len(refused)} requests were refused by a server that ends"
         server.environment = {}
+        os.remove(server.log_file)
         server.start()
         with Client(server) as client:
             for number in acknowledged:

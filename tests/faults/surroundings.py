@@ -177,7 +177,8 @@ def wrong_configurations():
                 ({"dataDir": None}, "dataDir"), ({"maxClientCnxns": "many"}, "maxClientCnxns"),
                 ({"minSessionTimeout": 9000, "maxSessionTimeout": 8000}, "essionTimeout"),
                 ({"clientPortAddress": "no.such.host.invalid"}, "no.such.host.invalid"),
-                ({"server.1": "127.0.0.1:2888:3888", "server.2": "127.0.0.1:2889:3889"}, "server.")]
+                ({"server.1": "127.0.0.1:2888:3888", "server.2": "127.0.0.1:2889:3889",
+                  "initLimit": 10, "syncLimit": 5}, "nsemble")]
     for keys, word in mistakes:
         with new_server(keys) as server:
             code, said = server.fails_to_start()

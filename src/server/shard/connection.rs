@@ -4,8 +4,9 @@
 //! once; behind a write that waits for the disk it waits in [`Connection::queue`], and runs when that write's answer is out,
 //! against the version that holds the write.
 //!
-//! **Bounds.** A connection that has [`QUEUE_MAX`] requests waiting, or [`OUT_PAUSE_BYTES`] of answers that its client does not
-//! take, is not read from until that changes; at [`OUT_MAX_BYTES`], which only watch events can bring about, it is closed.
+//! **Bounds.** A connection that has [`QUEUE_MAX`] requests of [`QUEUE_PAUSE_BYTES`] waiting, [`WAITING_READS_MAX`] reads among
+//! them, or [`OUT_PAUSE_BYTES`] of answers that its client does not take, is not read from until that changes. At
+//! [`OUT_MAX_BYTES`], which only watch events and the answers of reads that waited together can bring about, it is closed.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -33,6 +34,14 @@ const OUT_KEEP_BYTES: usize = 4096;
 
 /// Room for answers that is kept from one turn to the next: a pipelining client fills as much again at once.
 pub(super) const OUT_REUSE_BYTES: usize = 64 << 10;
+
+/// Bytes of requests that wait on one connection at which it is not read from: what its writes hold on their way to the log,
+/// and its reads behind them.
+pub(super) const QUEUE_PAUSE_BYTES: usize = 4 << 20;
+
+/// Reads that may wait behind writes on one connection; beyond it the connection is not read from. All of them are answered in
+/// the turn in which the write is, whether the client takes the answers or not, and each answer can be a znode's largest.
+pub(super) const WAITING_READS_MAX: usize = 64;
 
 /// Bytes of answers waiting for the client at which its connection is not read from.
 pub(super) const OUT_PAUSE_BYTES: usize = 1 << 20;
@@ -65,6 +74,8 @@ pub(super) enum Queued {
         xid: Xid,
         /// What it asks for.
         op: OpCode,
+        /// Bytes of its body.
+        len: usize,
         /// When it came.
         received: Instant,
     },
@@ -79,6 +90,19 @@ pub(super) enum Queued {
         /// When it came.
         received: Instant,
     },
+}
+
+impl Queued {
+    fn len(&self) -> usize {
+        match self {
+            Self::Write { len, .. } => *len,
+            Self::Read { body, .. } => body.len(),
+        }
+    }
+
+    fn is_read(&self) -> bool {
+        matches!(self, Self::Read { .. })
+    }
 }
 
 /// Counters for `cons`, since the connection began or `crst`.
@@ -120,8 +144,12 @@ pub(super) struct Connection {
     /// Whether the client sent the read-only byte, and so gets one back.
     pub(super) has_read_only: bool,
     pub(super) identities: Arc<[Id<'static>]>,
-    /// Requests that are not answered yet, in order; the first is always a write.
-    pub(super) queue: VecDeque<Queued>,
+    /// See [`Connection::queue`].
+    queue: VecDeque<Queued>,
+    /// Bytes of their bodies.
+    queue_bytes: usize,
+    /// How many of them are reads.
+    waiting_reads: usize,
     /// Frames to send.
     pub(super) out: Vec<u8>,
     /// A writer task waits until the client takes more; it will send what is in `out`.
@@ -155,6 +183,8 @@ impl Connection {
             has_read_only: false,
             identities,
             queue: VecDeque::new(),
+            queue_bytes: 0,
+            waiting_reads: 0,
             out: Vec::new(),
             is_writing: false,
             reader: None,
@@ -170,7 +200,13 @@ impl Connection {
     pub(super) fn is_paused(&self) -> bool {
         match self.stage {
             Stage::New => false,
-            Stage::Open => self.is_writing || self.queue.len() >= QUEUE_MAX || self.out.len() >= OUT_PAUSE_BYTES,
+            Stage::Open => {
+                self.is_writing
+                    || self.queue.len() >= QUEUE_MAX
+                    || self.queue_bytes >= QUEUE_PAUSE_BYTES
+                    || self.waiting_reads >= WAITING_READS_MAX
+                    || self.out.len() >= OUT_PAUSE_BYTES
+            }
             Stage::Word | Stage::Connecting | Stage::Ending => true,
         }
     }
@@ -180,6 +216,31 @@ impl Connection {
         let is_new = self.session != SessionId::NONE && self.heard > self.heard_told;
         self.heard_told = self.heard;
         is_new.then_some(ShardItem::Heard { session: self.session, at: self.heard })
+    }
+
+    /// Requests that are not answered yet, in order; the first is a write.
+    pub(super) fn queue(&self) -> &VecDeque<Queued> {
+        &self.queue
+    }
+
+    /// One more request that is not answered yet.
+    pub(super) fn enqueue(&mut self, request: Queued) {
+        self.queue_bytes += request.len();
+        self.waiting_reads += usize::from(request.is_read());
+        self.queue.push_back(request);
+    }
+
+    /// The first of them, to be answered now.
+    pub(super) fn dequeue(&mut self) -> Option<Queued> {
+        let request = self.queue.pop_front()?;
+        self.queue_bytes -= request.len();
+        self.waiting_reads -= usize::from(request.is_read());
+        Some(request)
+    }
+
+    /// Whether a read is the first of them, now that a write before it is answered.
+    pub(super) fn is_read_next(&self) -> bool {
+        self.queue.front().is_some_and(Queued::is_read)
     }
 
     /// Wakes the reader if it waits and need not any more.

@@ -15,7 +15,7 @@ use crate::wire::header::RequestHeader;
 use crate::wire::watch_event::put_event_frame;
 
 use super::State;
-use super::connection::{Queued, Stage};
+use super::connection::{OUT_MAX_BYTES, Queued, Stage};
 
 impl State {
     /// Takes a batch.
@@ -78,7 +78,7 @@ impl State {
                 let Some(connection) = connection.filter(|connection| connection.stage != Stage::Ending) else {
                     return;
                 };
-                let Some(Queued::Write { xid, op, received }) = connection.queue.pop_front() else {
+                let Some(Queued::Write { xid, op, received, .. }) = connection.dequeue() else {
                     panic!("an answer came to a connection whose first request is not a write");
                 };
                 connection.out.extend_from_slice(&frames[frame.clone()]);
@@ -90,7 +90,7 @@ impl State {
                 if matches!(reply.kind, ReplyKind::Last(_)) {
                     connection.stage = Stage::Ending;
                     connection.wake_reader();
-                } else if matches!(connection.queue.front(), Some(Queued::Read { .. })) {
+                } else if connection.is_read_next() {
                     unblocked.push(id.slot);
                 } else {
                     connection.resume();
@@ -109,13 +109,18 @@ impl State {
             if connection.stage == Stage::Ending {
                 return;
             }
-            if !matches!(connection.queue.front(), Some(Queued::Read { .. })) {
+            if !connection.is_read_next() {
                 connection.resume();
                 return;
             }
-            let Some(Queued::Read { xid, op, body, received }) = connection.queue.pop_front() else {
+            let is_over = connection.out.len() > OUT_MAX_BYTES;
+            let Some(Queued::Read { xid, op, body, received }) = connection.dequeue() else {
                 unreachable!("the front was a read just now");
             };
+            if is_over {
+                // The flush at the end of the turn closes the connection: this read gets no answer any more.
+                continue;
+            }
             self.answer_read(options, slot, RequestHeader { xid, op }, &body, received, now);
         }
     }

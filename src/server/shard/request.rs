@@ -140,13 +140,8 @@ impl State {
     /// Answers a read, or lets it wait for the writes before it.
     fn read(&mut self, options: &ShardOptions, slot: u32, header: RequestHeader, body: &[u8], now: Instant) {
         let connection = self.connections.get_mut(slot).expect("a connection that is read from is there");
-        if !connection.queue.is_empty() {
-            connection.queue.push_back(Queued::Read {
-                xid: header.xid,
-                op: header.op,
-                body: body.into(),
-                received: now,
-            });
+        if !connection.queue().is_empty() {
+            connection.enqueue(Queued::Read { xid: header.xid, op: header.op, body: body.into(), received: now });
             return;
         }
         self.answer_read(options, slot, header, body, now, now);
@@ -182,8 +177,8 @@ impl State {
     /// Sends a write, or whatever else the replica has to see, on its way.
     fn write(&mut self, slot: u32, header: RequestHeader, body: &[u8], now: Instant) {
         let connection = self.connections.get_mut(slot).expect("a connection that is read from is there");
-        let after_read = matches!(connection.queue.back(), Some(Queued::Read { .. }));
-        connection.queue.push_back(Queued::Write { xid: header.xid, op: header.op, received: now });
+        let after_read = matches!(connection.queue().back(), Some(Queued::Read { .. }));
+        connection.enqueue(Queued::Write { xid: header.xid, op: header.op, len: body.len(), received: now });
         let start = self.outgoing.bodies.len();
         self.outgoing.bodies.extend_from_slice(body);
         self.outgoing.items.push(ShardItem::Write(Write {

@@ -151,7 +151,7 @@ impl State {
         }
         Part(Arc::new(ShardPart {
             stats: self.stats.clone(),
-            outstanding: self.connections.iter().map(|(_, connection)| connection.queue.len() as u64).sum(),
+            outstanding: self.connections.iter().map(|(_, connection)| connection.queue().len() as u64).sum(),
             watches: self.watches.len() as u64,
             connections,
             watched,
@@ -292,7 +292,7 @@ fn connection_status(
         reading: !connection.is_paused(),
         writing: connection.is_writing,
         queued: connection
-            .queue
+            .queue()
             .iter()
             .filter(|queued| matches!(queued, Queued::Write { .. } | Queued::Read { .. }))
             .count() as u64,
