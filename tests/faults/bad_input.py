@@ -220,7 +220,7 @@ def mutated_requests():
                 payload = bytearray(i32(sent + 1) + i32(op) + body)
                 for _ in range(chance.choice((1, 1, 2, 5))):
                     # The operation itself stays mostly as it is, so that the record is looked at.
-                    at = chance.randrange(8 if chance.random() < 0.95 else 0, len(payload) + 1)
+                    at = chance.randrange(min(8, len(payload)) if chance.random() < 0.95 else 0, len(payload) + 1)
                     kind = chance.randrange(5)
                     if kind == 0 and at < len(payload):
                         payload[at] ^= 1 << chance.randrange(8)

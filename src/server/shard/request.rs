@@ -111,7 +111,7 @@ impl State {
                 self.count_sent(slot);
                 return Flow::Read;
             }
-            OpCode::PING if connection.queue.is_empty() => {
+            OpCode::PING if connection.queue().is_empty() => {
                 put_header_reply(&mut connection.out, Xid::PING, self.version.zxid(), ErrorCode::OK);
                 connection.stats.answered(header.op, Xid::PING, self.version.zxid(), 0, now);
                 self.count_sent(slot);
