@@ -163,6 +163,28 @@ def bad_requests():
 
 
 @case
+def requests_behind_the_last():
+    """What comes behind a closeSession or an unknown operation in one go, reads and writes, harms nobody."""
+    with new_server(CONFIG) as server:
+        server.start()
+        bystander = Bystander(server)
+        read = (Op.EXISTS, path_watch("/", True))
+        write = (Op.SET_DATA, set_data_body("/bystander-no", b"", -1))
+        lasts = [(Op.CLOSE_SESSION, b""), (999, b""), (Op.AUTH, auth_body("nobody", b"x")), (Op.CREATE_SESSION, b"")]
+        for last in lasts:
+            for before in ([], [write], [read], [write, read], [read, write]):
+                for behind in ([read], [write], [read, write], [write, read, write], [last, read, write], [read, last, write]):
+                    client = Client(server)
+                    client.socket.send(b"".join(client.encode(op, body) for op, body in before + [last] + behind))
+                    while ends_or_answers(client.socket):
+                        pass
+                    client.socket.close()
+                    assert server.alive(), f"{before}, {last}, {behind} ended the server"
+        bystander.done()
+        server.check_healthy()
+
+
+@case
 def oversized_requests():
     """A request beyond jute.maxbuffer ends its connection only; the session lives on, and so do the others."""
     with new_server(CONFIG) as server:
