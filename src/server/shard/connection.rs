@@ -200,13 +200,7 @@ impl Connection {
     pub(super) fn is_paused(&self) -> bool {
         match self.stage {
             Stage::New => false,
-            Stage::Open => {
-                self.is_writing
-                    || self.queue.len() >= QUEUE_MAX
-                    || self.queue_bytes >= QUEUE_PAUSE_BYTES
-                    || self.waiting_reads >= WAITING_READS_MAX
-                    || self.out.len() >= OUT_PAUSE_BYTES
-            }
+            Stage::Open => self.is_writing || self.is_queue_full() || self.out.len() >= OUT_PAUSE_BYTES,
             Stage::Word | Stage::Connecting | Stage::Ending => true,
         }
     }
@@ -221,6 +215,13 @@ impl Connection {
     /// Requests that are not answered yet, in order; the first is a write.
     pub(super) fn queue(&self) -> &VecDeque<Queued> {
         &self.queue
+    }
+
+    /// Whether it is not read from because the log has not caught up with what it asked for.
+    pub(super) fn is_queue_full(&self) -> bool {
+        self.queue.len() >= QUEUE_MAX
+            || self.queue_bytes >= QUEUE_PAUSE_BYTES
+            || self.waiting_reads >= WAITING_READS_MAX
     }
 
     /// One more request that is not answered yet.

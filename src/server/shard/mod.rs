@@ -39,7 +39,7 @@ use crate::watch::{WatchTable, Watcher};
 
 use super::acceptor::PerAddress;
 use super::options::ShardOptions;
-use connection::{Connection, QUEUE_MAX, Stage};
+use connection::{Connection, Stage};
 use slots::Slots;
 use words::ShardStats;
 
@@ -331,7 +331,7 @@ impl State {
         let items = &mut self.outgoing.items;
         for (_, connection) in self.connections.iter_mut() {
             if connection.stage == Stage::Open {
-                if connection.queue.len() >= QUEUE_MAX {
+                if connection.is_queue_full() {
                     // We do not read because our disk is slow: its pings wait in the socket.
                     connection.heard = now;
                 }
