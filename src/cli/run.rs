@@ -23,7 +23,7 @@ const FAULT_VARIABLE: &str = "ZOO_FAULT";
 
 /// Serves until it is told to end.
 pub(super) fn run(args: &RunArgs) -> ExitCode {
-    abort_on_panic();
+    end_with_any_panic();
     match start(args) {
         Ok(None) => ExitCode::SUCCESS,
         Ok(Some(server)) => serve(server),
@@ -34,16 +34,16 @@ pub(super) fn run(args: &RunArgs) -> ExitCode {
     }
 }
 
-/// A panic anywhere ends the process, after it was reported: a server of which one thread is gone would keep its clients waiting
-/// for ever, and what was acknowledged is on the disk.
-fn abort_on_panic() {
-    let report = std::panic::take_hook();
+/// A panic on any thread ends the process: a server that has lost a shard would take connections and answer nobody. What
+/// was acknowledged is on the disk already.
+fn end_with_any_panic() {
+    let tell = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        report(panic);
+        tell(panic);
         eprintln!(
             "zoo-server: ended by a mistake of its own: please report it. The next start recovers what was acknowledged"
         );
-        std::process::abort();
+        std::process::exit(i32::from(EXIT_FAILED));
     }));
 }
 

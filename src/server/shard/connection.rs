@@ -24,7 +24,7 @@ use crate::wire::header::Xid;
 use crate::wire::op::OpCode;
 
 /// Requests that may wait on one connection; beyond it the connection is not read from.
-pub(super) const QUEUE_MAX: usize = 4096;
+const QUEUE_MAX: usize = 4096;
 
 /// Room for waiting requests that a connection may keep while none waits.
 const QUEUE_KEEP: usize = 64;
@@ -34,7 +34,6 @@ const OUT_KEEP_BYTES: usize = 4096;
 
 /// Room for answers that is kept from one turn to the next: a pipelining client fills as much again at once.
 pub(super) const OUT_REUSE_BYTES: usize = 64 << 10;
-
 /// Bytes of requests that wait on one connection at which it is not read from: what its writes hold on their way to the log,
 /// and its reads behind them.
 pub(super) const QUEUE_PAUSE_BYTES: usize = 4 << 20;
@@ -200,9 +199,16 @@ impl Connection {
     pub(super) fn is_paused(&self) -> bool {
         match self.stage {
             Stage::New => false,
-            Stage::Open => self.is_writing || self.is_queue_full() || self.out.len() >= OUT_PAUSE_BYTES,
+            Stage::Open => self.is_writing || self.waits_for_disk() || self.out.len() >= OUT_PAUSE_BYTES,
             Stage::Word | Stage::Connecting | Stage::Ending => true,
         }
+    }
+
+    /// Whether so much of it waits for the disk that no more is read.
+    pub(super) fn waits_for_disk(&self) -> bool {
+        self.queue.len() >= QUEUE_MAX
+            || self.queue_bytes >= QUEUE_PAUSE_BYTES
+            || self.waiting_reads >= WAITING_READS_MAX
     }
 
     /// The sign of life that the replica has not been told of; afterwards it has.
@@ -215,13 +221,6 @@ impl Connection {
     /// Requests that are not answered yet, in order; the first is a write.
     pub(super) fn queue(&self) -> &VecDeque<Queued> {
         &self.queue
-    }
-
-    /// Whether it is not read from because the log has not caught up with what it asked for.
-    pub(super) fn is_queue_full(&self) -> bool {
-        self.queue.len() >= QUEUE_MAX
-            || self.queue_bytes >= QUEUE_PAUSE_BYTES
-            || self.waiting_reads >= WAITING_READS_MAX
     }
 
     /// One more request that is not answered yet.

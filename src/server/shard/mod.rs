@@ -331,7 +331,7 @@ impl State {
         let items = &mut self.outgoing.items;
         for (_, connection) in self.connections.iter_mut() {
             if connection.stage == Stage::Open {
-                if connection.is_queue_full() {
+                if connection.waits_for_disk() {
                     // We do not read because our disk is slow: its pings wait in the socket.
                     connection.heard = now;
                 }
