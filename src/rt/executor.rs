@@ -35,6 +35,7 @@ use socket2::Socket;
 use thiserror::Error;
 
 use crate::rt::bell::{Bell, SLOTS_MAX};
+use crate::rt::limits;
 use crate::rt::selftest::{UringError, check_io_uring};
 
 /// Choices for one executor. The defaults suit everything.
@@ -186,6 +187,11 @@ fn build(name: &str, core: Option<usize>, options: &Options) -> Result<glommio::
         .make();
     built.map_err(|error| match (error, core) {
         (glommio::GlommioError::ReactorError(glommio::ReactorErrorKind::MemLockLimit(limit, _)), _) => {
+            StartError::LockedMemory { name: name.to_owned(), limit }
+        }
+        // The same on its way through glommio's conversion to io::Error, which keeps the words only.
+        (glommio::GlommioError::IoError(error), _) if error.to_string().starts_with("MemLockLimit") => {
+            let limit = limits::locked_memory().map_or(0, |limit| limit.soft);
             StartError::LockedMemory { name: name.to_owned(), limit }
         }
         (error @ glommio::GlommioError::BuilderError(_), Some(core)) => {

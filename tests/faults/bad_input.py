@@ -11,8 +11,8 @@ from frames import (ERRORS, acl, auth_body, create_ttl_body, i32, i64, multi_bod
 
 MAX = 100_000            # jute.maxbuffer of these servers
 SEED = int(os.environ.get("ZOO_FAULTS_SEED", "1"))
-FUZZ_FRAMES = 6000
-CONFIG = {"jute.maxbuffer": MAX, "tickTime": 500, "maxClientCnxns": 0}
+FUZZ_FRAMES = int(os.environ.get("ZOO_FAULTS_FRAMES", "30000"))
+CONFIG = {"jute.maxbuffer": MAX, "tickTime": 500, "maxClientCnxns": 0, "zoo.shards": 2}
 
 
 def ends_or_answers(socket, seconds_max=20.0):
@@ -160,6 +160,28 @@ def bad_requests():
         bystander.done()
         server.check_healthy()
         assert talker.ends > 0
+
+
+@case
+def requests_behind_the_last():
+    """What comes behind a closeSession or an unknown operation in one go, reads and writes, harms nobody."""
+    with new_server(CONFIG) as server:
+        server.start()
+        bystander = Bystander(server)
+        read = (Op.EXISTS, path_watch("/", True))
+        write = (Op.SET_DATA, set_data_body("/bystander-no", b"", -1))
+        lasts = [(Op.CLOSE_SESSION, b""), (999, b""), (Op.AUTH, auth_body("nobody", b"x")), (Op.CREATE_SESSION, b"")]
+        for last in lasts:
+            for before in ([], [write], [read], [write, read], [read, write]):
+                for behind in ([read], [write], [read, write], [write, read, write], [last, read, write], [read, last, write]):
+                    client = Client(server)
+                    client.socket.send(b"".join(client.encode(op, body) for op, body in before + [last] + behind))
+                    while ends_or_answers(client.socket):
+                        pass
+                    client.socket.close()
+                    assert server.alive(), f"{before}, {last}, {behind} ended the server"
+        bystander.done()
+        server.check_healthy()
 
 
 @case

@@ -298,6 +298,9 @@ def on(server_class=ServerUnder):
         server = server_class(*arguments, **more)
         try:
             yield server
+        except Exception:
+            print(f"--- the log of the server at {server.address}\n{server.log_tail(8000)}\n---")
+            raise
         finally:
             server.close()
     return make

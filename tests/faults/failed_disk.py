@@ -1,6 +1,7 @@
 """A write or a sync fails: the server says so and ends; what it acknowledged is there at the next start."""
 
 import os
+import signal
 
 from common import OPEN, Client, Gone, Op, case, create_body, new_server, say_no_panic, wait_for
 
@@ -44,7 +45,8 @@ def fails_and_recovers(fault):
         acknowledged, refused = load(server) if server.alive() else ([], [])
         code = server.wait_ended()
         said = server.log()
-        assert code > 0, f"{fault}: ended with {code}, which says that nothing is wrong:\n{said}"
+        # A panic aborts.
+        assert code > 0 or (code == -signal.SIGABRT and fault.startswith("panic")), f"{fault}: ended with {code}:\n{said}"
         # Every fault says so itself, but for "no space left", which has no words of a test's.
         reason = "no space left" if fault.startswith("full") else "injected by a test"
         assert reason in said and "zoo-server: " in said, f"{fault}: no clear message:\n{said}"
