@@ -59,6 +59,8 @@ impl Config {
             emulate_353: self.tree.emulate_353,
             enforce_quota: self.tree.enforce_quota,
             reconfig_enabled: self.tree.reconfig_enabled,
+            // The server sets it from what the log takes.
+            txn_bytes_max: pipeline::Options::default().txn_bytes_max,
             close_session_txn: self.tree.close_session_txn,
             session_timeout_min_ms: self.session.timeout_min_ms.cast_signed(),
             session_timeout_max_ms: self.session.timeout_max_ms.cast_signed(),

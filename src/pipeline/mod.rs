@@ -66,6 +66,9 @@ pub struct Options {
     pub reconfig_enabled: bool,
     /// `closeSessionTxn.enabled`: whether the end of a session lists the ephemerals that go with it (ZOOKEEPER-3145).
     pub close_session_txn: bool,
+    /// The longest transaction that is made, in bytes: a list that names `auth` grows with the client's identities, and the log
+    /// has to take what was applied.
+    pub txn_bytes_max: usize,
     /// `minSessionTimeout`, in milliseconds.
     pub session_timeout_min_ms: i32,
     /// `maxSessionTimeout`, in milliseconds.
@@ -83,6 +86,7 @@ impl Default for Options {
             enforce_quota: false,
             reconfig_enabled: false,
             close_session_txn: true,
+            txn_bytes_max: 4 << 20,
             session_timeout_min_ms: 4000,
             session_timeout_max_ms: 40_000,
             container_never_used_max_ms: 0,
@@ -332,7 +336,10 @@ impl Pipeline {
         let mut prep = Prep::new(self.tree.view(), &self.options, request.identities, request.session, state);
         let named = name_null_path(request.body);
         prep.is_path_null = named.is_some();
-        let prepared = prepare_single(&mut prep, request.op, named.as_deref().unwrap_or(request.body));
+        let mut prepared = prepare_single(&mut prep, request.op, named.as_deref().unwrap_or(request.body));
+        if matches!(&prepared, Ok(txn) if txn.len_bound() > self.options.txn_bytes_max) {
+            prepared = Err(NotPrepared::Refused(ErrorCode::BAD_ARGUMENTS));
+        }
         let exceeded = prep.exceeded;
         self.note(exceeded);
         let txn = match prepared {
@@ -381,7 +388,10 @@ impl Pipeline {
         let header = self.next_header(now, request.session, request.xid.0, OpCode::MULTI);
         match prepared {
             Ok(txns) => {
-                let subs = txns.into_iter().map(|(op, txn)| SubTxn { op, txn }).collect();
+                let subs: Vec<SubTxn<'_>> = txns.into_iter().map(|(op, txn)| SubTxn { op, txn }).collect();
+                if subs.iter().map(|sub| 8 + sub.txn.len_bound()).sum::<usize>() > self.options.txn_bytes_max {
+                    return self.commit_refusal(header, ErrorCode::BAD_ARGUMENTS, request.xid, sink);
+                }
                 self.commit_multi(header, subs, request.xid, sink);
                 self.logged(header, ErrorCode::OK)
             }

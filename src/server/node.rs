@@ -41,6 +41,9 @@ const REPLICA_INBOX_MAX: usize = 1024;
 /// for the log. Appends that wait are of at least 4 MiB each, and no more are given than two segments have room for.
 const LOG_INBOX_MAX: usize = 2048;
 
+/// What a transaction's record holds besides the transaction, generously: header and digest.
+const TXN_OVERHEAD_BYTES: usize = 4096;
+
 /// Why a server did not start.
 #[derive(Debug, Error)]
 pub enum StartError {
@@ -98,6 +101,7 @@ impl Server {
         let recovery = clock::now().since(begun);
         let listener = Listener::bind(options.listen, options.listen_backlog)?;
         let address = listener.local_addr();
+        options.pipeline.txn_bytes_max = options.storage.record_len_max.saturating_sub(TXN_OVERHEAD_BYTES);
         Arc::make_mut(&mut options.shard.about).client_port = address.port();
         let is_direct = folder.is_direct;
 

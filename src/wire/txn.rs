@@ -213,6 +213,24 @@ impl<'a> Txn<'a> {
         })
     }
 
+    /// No less than the bytes that [`Self::encode`] appends, and little more.
+    pub fn len_bound(&self) -> usize {
+        /// The numbers and lengths of any record.
+        const FIXED: usize = 40;
+        FIXED
+            + match self {
+                Self::CreateSession { .. } | Self::Error { .. } | Self::CloseSession { paths: None } => 0,
+                Self::CloseSession { paths: Some(paths) } => paths.iter().map(|path| 4 + path.len()).sum(),
+                Self::Create(create) => {
+                    create.path.len() + create.data.map_or(0, <[u8]>::len) + create.acl.as_bytes().len()
+                }
+                Self::Delete { path } | Self::Check { path, .. } => path.len(),
+                Self::SetData { path, data, .. } => path.len() + data.map_or(0, <[u8]>::len),
+                Self::SetAcl { path, acl, .. } => path.len() + acl.as_bytes().len(),
+                Self::Multi(txns) => txns.iter().map(|sub| 8 + sub.txn.len_bound()).sum(),
+            }
+    }
+
     /// Appends it.
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {
@@ -317,6 +335,8 @@ mod tests {
             let record = TxnRecord { header, txn: txn.clone(), digest };
             let mut out = Vec::new();
             record.encode(&mut out);
+            let txn_len = out.len() - TxnHeader::LEN;
+            assert!((txn_len..txn_len + 200).contains(&(record.txn.len_bound() + 12)), "{op}: {txn_len}");
             assert_eq!(TxnRecord::decode(&out), Ok(record), "{op}");
         }
     }

@@ -249,7 +249,7 @@ fn mntr() {
     (bare.monitor.open_files, bare.monitor.response_bytes) = (None, None);
     let text = answer(Word::Mntr, &bare);
     assert!(!text.contains("open_file_descriptor"), "what is unknown is left out");
-    assert!(!text.contains("client_response_size"));
+    assert!(text.contains("zk_last_client_response_size\t-1\n"), "before the first answer, as in Apache");
 }
 
 /// Names that `mntr` of Apache's server has, for a server alone (3.8 and 3.9; families of a summary by one member).

@@ -508,3 +508,11 @@ fn without_digests_records_carry_none() {
     pipeline.create_session(NOW, Instant(0), 10_000, ONE, &mut sink);
     assert_eq!(TxnRecord::decode(&log).expect("a record").digest, None);
 }
+
+#[test]
+fn a_transaction_that_the_log_cannot_take_is_refused_before_it_is_applied() {
+    let mut bench = Bench::with(Options { txn_bytes_max: 4096, ..Options::default() });
+    assert_eq!(bench.create(&format!("/{}", "a".repeat(5000)), 0).err(), ErrorCode::BAD_ARGUMENTS);
+    assert_eq!(bench.create("/a", 0).err(), ErrorCode::OK);
+    assert_eq!(bench.pipeline.view().node_count(), 6, "/a and what every tree has");
+}

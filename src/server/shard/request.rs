@@ -21,6 +21,9 @@ use super::connection::{Queued, Stage};
 use super::serve::Flow;
 use super::{Shard, State};
 
+/// Identities that a connection may collect; the proof of one more fails.
+const IDENTITIES_MAX: usize = 128;
+
 /// Bytes of a frame's length.
 const LEN: usize = 4;
 
@@ -199,6 +202,7 @@ impl State {
             return Flow::Close;
         };
         let proved = match request.auth {
+            _ if connection.identities.len() >= IDENTITIES_MAX => Err(auth::AuthFailed),
             Some(auth) => auth::authenticate(&request.scheme, auth, connection.peer.ip(), &options.auth),
             // The digest of nothing at all is where Java stumbles; other schemes do not look.
             None if request.scheme == "digest" => Err(auth::AuthFailed),
