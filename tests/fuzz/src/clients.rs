@@ -290,7 +290,7 @@ impl World {
         let Ok(request) = AuthRequest::decode(&mut Reader::new(body)) else { return self.lose(slot) };
         let options = &self.pipeline.options().auth;
         let mut out = Vec::new();
-        match authenticate(&request.scheme, request.auth, [127, 0, 0, 1].into(), options) {
+        match authenticate(&request.scheme, request.auth.unwrap_or_default(), [127, 0, 0, 1].into(), options) {
             Ok(ids) => {
                 let identities = &mut self.connections[slot].identities;
                 ids.into_iter().for_each(|id| add_identity(identities, id));

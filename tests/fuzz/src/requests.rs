@@ -101,7 +101,7 @@ impl Script {
     }
 
     fn auth(&mut self, connection: u8, scheme: &str, auth: &[u8]) -> &mut Self {
-        let request = AuthRequest { kind: 0, scheme: scheme.into(), auth };
+        let request = AuthRequest { kind: 0, scheme: scheme.into(), auth: Some(auth) };
         self.send(connection, OpCode::AUTH, |out| request.encode(out))
     }
 
