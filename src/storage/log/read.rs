@@ -180,7 +180,8 @@ fn header_belongs(
     }
     let lengths_fit = header.segment_len <= SEGMENT_LEN_MAX
         && header.segment_len.is_multiple_of(BLOCK_LEN as u64)
-        && header.previous.sequence < sequence;
+        && header.previous.sequence < sequence
+        && header.previous.offset <= SEGMENT_LEN_MAX;
     if !lengths_fit {
         return foreign(field::SEGMENT_LEN, "its header says impossible things".to_owned());
     }
