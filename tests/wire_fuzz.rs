@@ -5,8 +5,10 @@
 
 use std::panic;
 
+#[expect(unreachable_pub, reason = "a module of a library, too")]
 #[path = "fuzz/src/clients.rs"]
 mod clients;
+#[expect(unreachable_pub, reason = "a module of a library, too")]
 #[path = "fuzz/src/requests.rs"]
 mod requests;
 

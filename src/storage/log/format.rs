@@ -188,16 +188,21 @@ const _: () = assert!(frame_field::TABLE == 80 && TABLE_INLINE_MAX == 108);
 const _: () = assert!(RECORD_HEADER_LEN == 16);
 const _: () = assert!(SEGMENT_LEN_MAX / (BLOCK_LEN as u64) <= u32::MAX as u64);
 
+/// No log comes to a greater number of a segment or a marker: what claims one is not believed, so that the next number can
+/// always be taken.
+pub const SEQUENCE_MAX: u64 = u64::MAX >> 1;
+
 /// Name of the segment with this sequence.
 pub fn segment_name(sequence: u64) -> String {
     format!("log.{sequence:016x}")
 }
 
-/// The sequence in a segment's name; nothing if the name is not a segment's.
+/// The sequence in a segment's name; nothing if the name is not a segment's (also beyond [`SEQUENCE_MAX`]).
 pub fn segment_sequence(name: &str) -> Option<u64> {
     let digits = name.strip_prefix("log.")?;
     let plain = digits.len() == 16 && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    if plain { u64::from_str_radix(digits, 16).ok() } else { None }
+    let sequence = if plain { u64::from_str_radix(digits, 16).ok() } else { None };
+    sequence.filter(|&sequence| sequence <= SEQUENCE_MAX)
 }
 
 /// A place between two records: what a chain of records continues from.
@@ -527,7 +532,14 @@ mod tests {
     fn segment_names_are_exact() {
         assert_eq!(segment_name(0x1f), "log.000000000000001f");
         assert_eq!(segment_sequence("log.000000000000001f"), Some(0x1f));
-        for other in ["log.marker", "log.1f", "log.000000000000001F", "log.+00000000000001f", "snapshot.1"] {
+        for other in [
+            "log.marker",
+            "log.1f",
+            "log.000000000000001F",
+            "log.+00000000000001f",
+            "log.ffffffffffffffff",
+            "snapshot.1",
+        ] {
             assert_eq!(segment_sequence(other), None, "{other}");
         }
     }

@@ -19,7 +19,7 @@
 //!     60    4  CRC32 of bytes 0..60
 //! ```
 
-use super::format::{FORMAT_VERSION, Position, get_u32, get_u64, is_zero, put_u32, put_u64};
+use super::format::{FORMAT_VERSION, Position, SEQUENCE_MAX, get_u32, get_u64, is_zero, put_u32, put_u64};
 use crate::ids::Zxid;
 use crate::storage::disk::{BLOCK_LEN, BlockBuf};
 use crate::storage::error::StorageError;
@@ -110,6 +110,7 @@ impl Marker {
             && get_u32(bytes, VERSION) == FORMAT_VERSION
             && get_u32(bytes, SLOT) as usize == slot
             && get_u64(bytes, COUNTER) % 2 == slot as u64
+            && get_u64(bytes, COUNTER) <= SEQUENCE_MAX
             && is_zero(&bytes[LEN..]);
         sound.then(|| Self {
             log_id: get_u64(bytes, LOG_ID),
@@ -157,6 +158,13 @@ mod tests {
         assert_eq!(Marker::read(&file(&[])), Markers { newest: None, damaged: None });
         assert_eq!(Marker::read(&file(&[marker(0)])).newest, Some(marker(0)));
         assert_eq!(Marker::read(&file(&[marker(0), marker(1), marker(2)])).newest, Some(marker(2)));
+    }
+
+    #[test]
+    fn a_counter_that_has_no_next_is_not_believed() {
+        let markers = Marker::read(&file(&[marker(4), marker(u64::MAX)]));
+        assert_eq!(markers.newest, Some(marker(4)));
+        assert!(markers.damaged.is_some());
     }
 
     #[test]

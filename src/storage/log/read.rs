@@ -180,7 +180,8 @@ fn header_belongs(
     }
     let lengths_fit = header.segment_len <= SEGMENT_LEN_MAX
         && header.segment_len.is_multiple_of(BLOCK_LEN as u64)
-        && header.previous.sequence < sequence;
+        && header.previous.sequence < sequence
+        && header.previous.offset <= SEGMENT_LEN_MAX;
     if !lengths_fit {
         return foreign(field::SEGMENT_LEN, "its header says impossible things".to_owned());
     }
@@ -479,5 +480,23 @@ impl Replay<'_> {
             return foreign(format!("it says {through:?}, the log ends at {end:?}"));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::sim_disk::SimDisk;
+
+    #[test]
+    fn a_link_behind_the_end_of_any_segment_is_not_believed() {
+        for (offset, is_good) in [(0, true), (SEGMENT_LEN_MAX, true), (SEGMENT_LEN_MAX + 1, false), (u64::MAX, false)] {
+            let previous = Position { offset, ..Position::start(7, Zxid::ZERO) };
+            let header = SegmentHeader { log_id: 7, sequence: 1, segment_len: 16 << 10, zxid_first: Zxid(1), previous };
+            let mut bytes = vec![0; 16 << 10];
+            header.encode(&mut bytes[..BLOCK_LEN]);
+            let mut disk = SimDisk::with_files([(segment_name(1), bytes)]);
+            assert_eq!(LogIndex::read(&mut disk).is_ok(), is_good, "offset {offset}");
+        }
     }
 }

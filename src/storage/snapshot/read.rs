@@ -141,12 +141,9 @@ impl SnapshotReader {
         self.ahead.drain(..self.used);
         self.used = 0;
         let have = self.ahead.len();
-        let mut want = len.max(READ_LEN);
-        if len > READ_LEN {
-            // A length out of a damaged frame must not make us reserve what the file does not hold.
-            let file_len = disk.len(self.file)?;
-            want = want.min(usize::try_from(file_len.saturating_sub(self.judge.offset())).unwrap_or(want)).max(have);
-        }
+        // No more than the file holds: a length out of a damaged frame must not make us reserve it, nor a small file a slice.
+        let left = disk.len(self.file)?.saturating_sub(self.judge.offset());
+        let want = len.max(READ_LEN).min(usize::try_from(left).unwrap_or(usize::MAX)).max(have);
         self.ahead.resize(want, 0);
         let read = read_full(disk, self.file, self.judge.offset() + have as u64, &mut self.ahead[have..])?;
         self.ahead.truncate(have + read);

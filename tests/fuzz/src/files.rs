@@ -31,7 +31,7 @@ pub const RAW: u8 = 4;
 const ENDS: u16 = 1 << 15;
 const LEN_MASK: u16 = 0x1fff;
 /// No more than this is made of an input.
-const BYTES_MAX: usize = 96 << 10;
+const BYTES_MAX: usize = 64 << 10;
 
 const SEGMENT_MAGIC: &[u8] = b"zoosegmt";
 const MARKER_MAGIC: &[u8] = b"zoomarkr";

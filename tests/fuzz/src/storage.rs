@@ -59,7 +59,7 @@ pub fn log(bytes: &[u8]) -> u64 {
             }
         }
         if replay.remaining() == 0 {
-            seen += replay.finish(&mut disk).map_or(0, |tail| tail.end.offset);
+            seen = seen.wrapping_add(replay.finish(&mut disk).map_or(0, |tail| tail.end.offset));
         }
     }
     seen
