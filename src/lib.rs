@@ -5,7 +5,8 @@
 //!
 //! | floor | rooms | |
 //! |---|---|---|
-//! | 6 | [`cli`], [`config`] | the operator's words into the options of the rooms |
+//! | 7 | [`cli`] | the command line, the shell, the dump tools |
+//! | 6 | [`config`] | the operator's words into the options of the rooms |
 //! | 5 | [`server`] | shards, connections, the log thread; the embedding API |
 //! | 4 | [`replica`], [`admin`], [`rt`] | the node as one state machine; answers as text; glommio and io_uring |
 //! | 3 | [`storage`], [`pipeline`] | log, snapshots, recovery; a request into a transaction |

@@ -140,8 +140,7 @@ pub struct Replica {
 }
 
 impl Replica {
-    /// A server whose state recovery has brought back into `pipeline`. Its present state is published by the first
-    /// [`Replica::poll_action`]s, before anything else.
+    /// A server whose state recovery has brought back into `pipeline`; shards begin with [`Replica::published_version`].
     pub fn new(options: Options, mut pipeline: Pipeline, now: Now) -> Self {
         assert!(options.shards > 0 && options.shards <= 256, "a server has 1 to 256 shards, not {}", options.shards);
         let version = pipeline.cut();
@@ -246,7 +245,7 @@ impl Replica {
             ShardItem::Heard { session, at } => {
                 self.pipeline.sessions_mut().touch(session, at);
             }
-            ShardItem::Ask(ask) => self.handle_ask(now, ask),
+            ShardItem::Ask(ask) => self.handle_ask(ask),
             ShardItem::Told(ask, part) => self.handle_told(now, ask, part),
         }
     }
@@ -504,7 +503,7 @@ impl Replica {
         }
     }
 
-    fn handle_ask(&mut self, now: Now, ask: Ask) {
+    fn handle_ask(&mut self, ask: Ask) {
         if ask.question == Question::ResetStats {
             self.stats.proposal_size = [0; 3];
         }
@@ -515,7 +514,6 @@ impl Replica {
         for shard in 0..self.options.shards {
             self.actions.push_back(Action::ToShard(shard, ToShard::Tell(ask)));
         }
-        let _ = now;
     }
 
     fn handle_told(&mut self, now: Now, ask: Ask, part: Part) {
