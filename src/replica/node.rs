@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::batch::{OpenBatch, Published, ReplyKind, Segment};
+use super::event::{Action, Event, Now, Options};
 use super::message::{
-    Ask, Connect, ConnectionId, Gathered, Part, Question, ReplicaReport, SessionReport, ShardBatch, ShardItem, ToShard,
-    Write,
+    Ask, Connect, ConnectionId, Gathered, Part, Question, ReplicaReport, SessionReport, ShardBatch, ShardItem,
+    Standing, ToShard, Write,
 };
 use super::snapshots::SnapshotTrigger;
 use crate::ids::{SessionId, Zxid};
@@ -29,68 +30,6 @@ const RECORD_OVERHEAD_BYTES: u64 = 16 << 10;
 
 /// A batch that has grown to this many bytes of log waits in line behind the one that is on its way, and the next begins.
 const BATCH_COST_MAX: u64 = 4 << 20;
-
-/// How the replica behaves; `config` fills it.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// How many shards there are.
-    pub shards: usize,
-    /// Transactions after which a snapshot is written, at the latest (`snapCount`).
-    pub snapshot_txns_max: u64,
-    /// Bytes of log after which a snapshot is written, at the latest (`snapSizeLimitInKb`); 0: no limit.
-    pub snapshot_bytes_max: u64,
-    /// How often containers and TTL znodes are looked through, in milliseconds (`znode.container.checkIntervalMs`).
-    pub container_check_interval_ms: u64,
-    /// How many of them may be removed in a minute (`znode.container.maxPerMinute`).
-    pub containers_per_minute_max: u32,
-    /// For what has to be spread, such as the time of snapshots.
-    pub seed: u64,
-}
-
-/// The two clocks, read once per event by the shell.
-#[derive(Clone, Copy, Debug)]
-pub struct Now {
-    /// For waits.
-    pub instant: Instant,
-    /// For znodes.
-    pub wall: WallTime,
-}
-
-/// What happened.
-#[derive(Debug)]
-pub enum Event {
-    /// A shard told something.
-    Shard(ShardBatch),
-    /// All records up to this one are durable.
-    LogDurable(Zxid),
-    /// The log takes batches for certain as long as the sum of what they cost, counted from the start of the server, is not
-    /// above this.
-    LogRoom {
-        /// The sum, bytes.
-        admit_through: u64,
-        /// Whether the disk has no room for more at present.
-        full: bool,
-    },
-    /// A snapshot is written and durable.
-    SnapshotDone(Zxid),
-    /// Time passed; several times a tick.
-    Tick,
-}
-
-/// What has to be done.
-pub enum Action {
-    /// Append these records to the log, as one group commit.
-    Append(Batch),
-    /// Write a snapshot of this version, with the sessions of the same moment.
-    Snapshot {
-        /// The tree.
-        version: Version,
-        /// Sessions and their timeouts in milliseconds.
-        sessions: Vec<(SessionId, i32)>,
-    },
-    /// Tell a shard.
-    ToShard(usize, ToShard),
-}
 
 /// A batch that is on its way to the disk, or waits for one that is.
 struct InFlight {
@@ -173,6 +112,11 @@ impl Replica {
         &self.published_version
     }
 
+    /// What it is in its ensemble.
+    pub fn standing(&self) -> Standing {
+        Standing::Standalone
+    }
+
     /// What happened; afterwards the actions have to be fetched.
     pub fn handle(&mut self, now: Now, event: Event) {
         match event {
@@ -184,6 +128,16 @@ impl Replica {
                 self.stats.snapshot_count += 1;
             }
             Event::Tick => self.handle_tick(now),
+            Event::EpochsSaved
+            | Event::Truncated(_)
+            | Event::Installed(_)
+            | Event::Notification { .. }
+            | Event::LinkOpened(_)
+            | Event::LinkBytes(..)
+            | Event::LinkClosed(_)
+            | Event::LeaderConnected(_)
+            | Event::LeaderBytes(..)
+            | Event::LeaderLost(_) => panic!("a server that stands alone was told of an ensemble"),
         }
     }
 

@@ -116,6 +116,17 @@ async fn perform(
                 }
                 let _ = shards[shard].send(ToShardInbox::Replica(message)).await;
             }
+            Action::SaveEpochs { .. }
+            | Action::Truncate(_)
+            | Action::Install { .. }
+            | Action::Notify { .. }
+            | Action::Listen(_)
+            | Action::ToLink(..)
+            | Action::SnapshotToLink { .. }
+            | Action::CloseLink(_)
+            | Action::Dial(..)
+            | Action::ToLeader(..)
+            | Action::HangUp(_) => panic!("a server that stands alone was told to speak to an ensemble"),
         }
     }
 }
