@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::admin;
 use crate::ids::ServerId;
 use crate::pipeline;
+use crate::quorum::Membership;
 use crate::replica;
 use crate::rt::{clock, process};
 use crate::storage;
@@ -103,6 +104,53 @@ impl Options {
         }
     }
 }
+
+/// What this server needs to know of the others, and how it speaks with them.
+#[derive(Clone, Debug)]
+pub struct PeerOptions {
+    /// This server's number; a member has it.
+    pub my_id: ServerId,
+    /// All servers, and where they are.
+    pub membership: Arc<Membership>,
+    /// Election and quorum port are open on all addresses of the machine (`quorumListenOnAllIPs`), not only on the member's own.
+    pub listen_on_all: bool,
+    /// Members may have several addresses, and all servers understand that (`multiAddress.enabled`).
+    pub multi_address: bool,
+    /// Attempts to open the election port (`electionPortBindRetry`), a second apart; 0: without end.
+    pub bind_tries_max: u32,
+    /// How long it may take to connect to an election port (`cnxTimeout`).
+    pub connect_timeout: Duration,
+    /// How long who connects to our election port may take to say who he is (`quorumCnxnTimeoutMs`).
+    pub handshake_timeout: Duration,
+    /// How long all attempts to connect to the leader may take together (`connectToLearnerMasterLimit`, `initLimit`).
+    pub dial_budget: Duration,
+    /// Between two of them (`leaderConnectDelayDuringRetryMs`).
+    pub dial_pause: Duration,
+    /// Bytes that may wait to be sent to one learner, or to the leader; the connection ends beyond it.
+    pub link_bytes_max: usize,
+}
+
+impl PeerOptions {
+    /// With Apache's defaults, and `tickTime` 2000, `initLimit` 10, `syncLimit` 5.
+    pub fn new(my_id: ServerId, membership: Arc<Membership>) -> Self {
+        Self {
+            my_id,
+            membership,
+            listen_on_all: false,
+            multi_address: false,
+            bind_tries_max: 3,
+            connect_timeout: Duration::from_secs(5),
+            handshake_timeout: Duration::from_secs(10),
+            dial_budget: Duration::from_secs(20),
+            dial_pause: Duration::from_millis(100),
+            link_bytes_max: LINK_BYTES_MAX,
+        }
+    }
+}
+
+/// Bytes that may wait for one learner unless something else is said. Much, because what is proposed while it takes a snapshot
+/// waits here.
+pub const LINK_BYTES_MAX: usize = 1 << 30;
 
 /// `jute.maxbuffer` where nothing is said: Apache's default.
 pub const FRAME_BYTES_MAX: usize = 0xf_ffff;
