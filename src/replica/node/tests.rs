@@ -41,6 +41,7 @@ fn run(replica: &mut Replica, now: Now) -> Vec<ToShard> {
             }
             Action::Snapshot { .. } => {}
             Action::ToShard(_, message) => told.push(message),
+            _ => panic!("a server that stands alone speaks to nobody"),
         }
     }
     told
