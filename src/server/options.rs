@@ -49,6 +49,8 @@ pub struct Options {
     pub storage: storage::core::Options,
     /// The tree's.
     pub tree: tree::Options,
+    /// The ensemble that it is a member of; `None` for a server that stands alone.
+    pub ensemble: Option<EnsembleOptions>,
     /// Fail the n-th write or sync of the disk: for tests of real processes only.
     pub fault: Option<crate::rt::faulty::Fault>,
 }
@@ -63,6 +65,7 @@ impl Options {
         let about = About {
             told: admin::status::About::default(),
             client_port: 0,
+            voters: 0,
             data_folder: folder.to_owned(),
             log_folder: folder.to_owned(),
             started: clock::now(),
@@ -83,6 +86,7 @@ impl Options {
                 auth: pipeline.auth.clone(),
                 enforced_schemes: BTreeSet::new(),
                 sessionless_timeout: Duration::from_secs(10),
+                leader_serves: true,
                 tick_ms: 2000,
                 drain_timeout: Duration::from_millis(500),
                 words: admin::Whitelist::parse(None, false),
@@ -100,9 +104,19 @@ impl Options {
             storage: storage::core::Options::default(),
             tree: tree::Options { hash_seed, digest_enabled: true, owners: pipeline.owners() },
             pipeline,
+            ensemble: None,
             fault: None,
         }
     }
+}
+
+/// A server's part in an ensemble.
+#[derive(Clone, Debug)]
+pub struct EnsembleOptions {
+    /// How it elects, leads and follows.
+    pub replica: replica::EnsembleOptions,
+    /// How it speaks with the others.
+    pub peers: PeerOptions,
 }
 
 /// What this server needs to know of the others, and how it speaks with them.
@@ -181,6 +195,8 @@ pub struct ShardOptions {
     pub enforced_schemes: BTreeSet<String>,
     /// How long a connection may take to become a session.
     pub sessionless_timeout: Duration,
+    /// Whether clients may connect while this server leads (`leaderServes`).
+    pub leader_serves: bool,
     /// Milliseconds of a tick.
     pub tick_ms: u32,
     /// How long the end of a connection, or of the server, may take.
@@ -198,6 +214,8 @@ pub struct About {
     pub told: admin::status::About,
     /// The port that is really listened on.
     pub client_port: u16,
+    /// Members of the ensemble that vote; 0 for a server that stands alone.
+    pub voters: u64,
     /// Where snapshots are kept.
     pub data_folder: PathBuf,
     /// Where the log is kept.

@@ -80,6 +80,7 @@ fn status() -> Status {
                 timeout_max_ms: 40_000,
                 listen_backlog: -1,
                 server_id: 0,
+                member: None,
             },
             environment: EnvironmentStatus {
                 host_name: Some("localhost".to_owned()),
