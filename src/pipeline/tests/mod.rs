@@ -14,7 +14,7 @@ use crate::session::first_id;
 use crate::tree;
 use crate::watch::{WatchTable, Watcher};
 use crate::wire::acl::{Acl, AclList, Perms};
-use crate::wire::multi::encode_multi;
+use crate::wire::multi::{MultiOp, encode_multi};
 use crate::wire::request::PathWatchRequest;
 
 const NOW: WallTime = WallTime(1_700_000_000_000);
