@@ -77,7 +77,7 @@ pub(super) async fn run(
                 let _ = log.try_send(LogCommand::Tick);
             }
         }
-        replica.settle();
+        replica.settle(Now { instant: clock::now(), wall: clock::wall() });
         perform(&mut replica, &shards, &log, &mut watch).await;
         if stop_at.is_some_and(|stop_at| replica.is_drained() || now.instant >= stop_at) {
             break;
