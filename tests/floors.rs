@@ -16,6 +16,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("storage", 3),
     ("pipeline", 3),
     ("election", 3),
+    ("zab", 3),
     ("replica", 4),
     ("admin", 4),
     ("rt", 4),
