@@ -10,7 +10,7 @@
 //! | 5 | [`server`] | shards, connections, the log thread; the embedding API |
 //! | 4 | [`replica`], [`admin`], [`rt`] | the node as one state machine; answers as text; glommio and io_uring |
 //! | 3 | [`storage`], [`pipeline`] | log, snapshots, recovery; a request into a transaction |
-//! | 2 | [`tree`], [`session`], [`watch`] | what a transaction changes |
+//! | 2 | [`tree`], [`session`], [`watch`], [`quorum`] | what a transaction changes; who decides |
 //! | 1 | [`wire`] | every byte that crosses a boundary |
 //! | 0 | [`ids`], [`time`] | zxid, session and server ids; instants as plain numbers |
 
@@ -19,6 +19,7 @@ pub mod cli;
 pub mod config;
 pub mod ids;
 pub mod pipeline;
+pub mod quorum;
 pub mod replica;
 pub mod rt;
 pub mod server;

@@ -12,6 +12,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("tree", 2),
     ("session", 2),
     ("watch", 2),
+    ("quorum", 2),
     ("storage", 3),
     ("pipeline", 3),
     ("replica", 4),
