@@ -220,7 +220,7 @@ impl Sessions {
         self.journal.forget_through(through);
     }
 
-    /// Takes back what all transactions behind `zxid` did. To be followed by [`Self::learn`].
+    /// Takes back what all transactions behind `zxid` did; what is left stays. To be followed by [`Self::learn`].
     pub fn undo_after(&mut self, zxid: Zxid) {
         while let Some((id, before)) = self.journal.pop_after(zxid) {
             match before {
@@ -228,6 +228,7 @@ impl Sessions {
                 None => drop(self.by_id.remove(&id)),
             }
         }
+        self.journal.clear();
     }
 
     /// All sessions as they were behind transaction `zxid`, which is the newest or one that may still be undone; for a snapshot

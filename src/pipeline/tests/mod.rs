@@ -1,5 +1,8 @@
 //! A bench for the pipeline: requests in, answers and records out, decoded. The rules of Apache are in the files beside this one.
 
+mod follow;
+mod lead;
+mod local;
 mod multi;
 mod random;
 mod reads;
