@@ -56,6 +56,15 @@ pub(super) async fn run(
                     replica.handle(now, Event::SnapshotDone(zxid));
                 }
                 ToReplicaInbox::Log(LogMessage::Failed) => crashed = true,
+                // Answers to commands that a server without an ensemble never gives.
+                ToReplicaInbox::Log(
+                    LogMessage::Reloaded(_)
+                    | LogMessage::TruncateImpossible { .. }
+                    | LogMessage::EpochsSaved
+                    | LogMessage::EpochsFailed
+                    | LogMessage::Installed(_)
+                    | LogMessage::InstallFailed(_),
+                ) => {}
                 ToReplicaInbox::Stop => stop_at = Some(now.instant + drain_timeout),
                 ToReplicaInbox::Crash => crashed = true,
             }
