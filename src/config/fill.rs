@@ -8,6 +8,7 @@ use super::*;
 use crate::admin::status::{About as Told, ConfStatus, EnvironmentStatus, MemberStatus};
 use crate::ids::ServerId;
 use crate::time::Instant;
+use crate::zab::HistoryOptions;
 use crate::{pipeline, replica, server, storage, tree};
 
 /// Connections that wait to be accepted, if nothing is said: more than Java's 50, because clients that lost a server come
@@ -81,9 +82,10 @@ impl Config {
         };
         let tree = tree::Options { hash_seed, digest_enabled: self.tree.digest_enabled, owners: pipeline.owners() };
         let request_len_max = self.client.request_len_max as usize;
+        let record_len_max = RECORD_LEN_MIN.max(request_len_max.saturating_mul(2));
         let storage = storage::core::Options {
             segment_len: self.storage.segment_bytes,
-            record_len_max: RECORD_LEN_MIN.max(request_len_max.saturating_mul(2)),
+            record_len_max,
             force_sync: self.storage.force_sync,
             snapshots_retained: match self.storage.autopurge.when {
                 PurgeWhen::Never => 0,
@@ -139,7 +141,7 @@ impl Config {
             replica,
             storage: storage.checked(),
             tree,
-            ensemble: self.quorum.as_ref().map(|quorum| quorum.options(self)),
+            ensemble: self.quorum.as_ref().map(|quorum| quorum.options(self, record_len_max)),
             fault: None,
         }
     }
@@ -168,7 +170,7 @@ impl Config {
 }
 
 impl QuorumConfig {
-    fn options(&self, config: &Config) -> server::options::EnsembleOptions {
+    fn options(&self, config: &Config, record_len_max: usize) -> server::options::EnsembleOptions {
         let (my_id, membership) = (ServerId(self.my_id), Arc::new(self.ensemble.clone()));
         let tick = Duration::from_millis(u64::from(config.session.tick_ms));
         let dial_ticks = match self.connect_to_learner_master_limit {
@@ -189,8 +191,13 @@ impl QuorumConfig {
                 read_only_mode: config.session.read_only_mode,
                 local_sessions: self.local_sessions,
                 local_session_upgrading: self.local_sessions_upgrading,
-                history_len_max: (self.history_len as usize).max(HISTORY_LEN_MIN),
-                history_bytes_max: HISTORY_BYTES_MAX,
+                force_snapshot_sync: self.force_snapshot_sync,
+                history: HistoryOptions {
+                    bytes_max: HISTORY_BYTES_MAX,
+                    count_max: (self.history_len as usize).max(HISTORY_LEN_MIN),
+                    count_min: self.history_len as usize,
+                },
+                packet_bytes_max: record_len_max,
             },
             peers: server::options::PeerOptions {
                 listen_on_all: self.listen_on_all,

@@ -494,6 +494,7 @@ fn quorum(
     let epoch_wait_max_ms = u32::try_from(settings.lenient_int("leader.maxTimeToWaitForEpoch", -1)).ok();
     let leader_serves = settings.text("leaderServes").is_none_or(|setting| setting.value != "no");
     let history_len = positive(settings.lenient_int("commitLogCount", 500), 500).max(500);
+    let force_snapshot_sync = settings.flag("forceSnapshotSync", false);
     let db_autocreate = settings.flag("db.autocreate", true);
 
     let invalid = |problem: &str, advice: &str| {
@@ -585,6 +586,7 @@ fn quorum(
         epoch_wait_max_ms,
         leader_serves,
         history_len,
+        force_snapshot_sync,
         db_autocreate,
     };
     Ok((Some(quorum), own_address))
@@ -598,6 +600,7 @@ const ENSEMBLE_KEYS: &[&str] = &[
     "electionPortBindRetry",
     "fastleader.maxNotificationInterval",
     "fastleader.minNotificationInterval",
+    "forceSnapshotSync",
     "leader.maxTimeToWaitForEpoch",
     "leaderConnectDelayDuringRetryMs",
     "leaderServes",

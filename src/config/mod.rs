@@ -264,6 +264,8 @@ pub struct QuorumConfig {
     pub leader_serves: bool,
     /// `commitLogCount`: transactions kept in memory for learners that come back, at the least.
     pub history_len: u32,
+    /// `forceSnapshotSync`: a leader sends its whole state to every learner.
+    pub force_snapshot_sync: bool,
     /// `db.autocreate`: an empty data folder is an empty tree, and may vote.
     pub db_autocreate: bool,
 }

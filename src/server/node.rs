@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
+use bytes::Bytes;
 use thiserror::Error;
 
 use crate::pipeline::Pipeline;
@@ -24,6 +25,7 @@ use crate::rt::ring::OpenError;
 use crate::rt::{clock, limits};
 use crate::session::{Sessions, first_id};
 use crate::storage::StorageError;
+use crate::zab::{History, HistoryOptions};
 
 use super::acceptor::{self, Limits};
 use super::log_thread::{self, Ended};
@@ -88,6 +90,17 @@ pub enum ServerFailed {
     Panicked(String),
 }
 
+/// The newest records as learners are sent them. What came before the first of them is not known, so it only says where the
+/// others begin.
+fn history(options: HistoryOptions, zxid: Zxid, records: Vec<(Zxid, Bytes)>) -> History {
+    match records.first() {
+        Some(&(base, _)) if records.last().is_some_and(|(last, _)| *last == zxid) => {
+            History::recovered(options, base, records.into_iter().skip(1))
+        }
+        _ => History::new(options, zxid),
+    }
+}
+
 impl Server {
     /// Recovers what the folder holds, and serves.
     ///
@@ -148,7 +161,7 @@ impl Server {
             None => (Replica::new(options.replica.clone(), pipeline, now), None),
             Some((member, wiring)) => {
                 let epochs = Epochs { accepted: recovered.epochs.accepted, current: recovered.epochs.current };
-                let history = recovered.history;
+                let history = history(member.history, zxid, recovered.history);
                 (Replica::join(options.replica.clone(), member, pipeline, epochs, history, now), Some(wiring))
             }
         };

@@ -111,7 +111,6 @@ pub(super) async fn run(mut replica: Replica, mut inbox: Receiver<ToReplicaInbox
                 }
                 ToReplicaInbox::Stop => {
                     stop_at = Some(now.instant + drain_timeout);
-                    replica.stop(now);
                 }
                 ToReplicaInbox::Crash => crashed = true,
             }

@@ -60,7 +60,7 @@ pub(super) fn how_to_recover(options: &Options) -> recovery::Options {
     let (history_records_max, history_bytes_max) = options
         .ensemble
         .as_ref()
-        .map_or((0, 0), |ensemble| (ensemble.replica.history_len_max, ensemble.replica.history_bytes_max));
+        .map_or((0, 0), |ensemble| (ensemble.replica.history.count_max, ensemble.replica.history.bytes_max));
     recovery::Options {
         tree: options.tree,
         threads: options.recovery_threads,

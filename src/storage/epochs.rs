@@ -52,6 +52,18 @@ pub struct Epochs {
     pub current: Epoch,
 }
 
+/// What was found.
+pub(super) struct Found {
+    pub(super) epochs: Epochs,
+    /// The current epoch still has the name under which it was written: [`name_current`] is due.
+    pub(super) is_unnamed: bool,
+}
+
+/// Gives the current epoch its name. The folder is still to be synced.
+pub(super) fn name_current(disk: &mut dyn Disk) -> Result<(), DiskError> {
+    disk.rename(&temporary(CURRENT_NAME), CURRENT_NAME)
+}
+
 fn temporary(name: &str) -> String {
     format!("{name}.tmp")
 }
@@ -70,17 +82,19 @@ pub fn is_epoch_file(name: &str) -> bool {
 ///
 /// # Errors
 /// If a file is damaged, or the epochs contradict each other or the history.
-pub(super) fn read(disk: &mut dyn Disk, last: Zxid) -> Result<Epochs, StorageError> {
+pub(super) fn read(disk: &mut dyn Disk, last: Zxid) -> Result<Found, StorageError> {
     let files = Files::read(disk)?;
     let of_history = last.epoch();
     let accepted = files.accepted.unwrap_or(of_history);
     let mut current = files.current.unwrap_or(of_history);
+    let mut is_unnamed = false;
     if current < of_history
         && let Ok(Some(unnamed)) = read_text(disk, &temporary(CURRENT_NAME))
         && (of_history..=accepted).contains(&unnamed)
+        && read_check(disk)?.is_none_or(|(before, behind)| [before.current, behind.current].contains(&Some(unnamed)))
     {
-        // Its rename is all that was missing.
-        current = unnamed;
+        // Its rename is all that was missing, and is made up for before the server goes on.
+        (current, is_unnamed) = (unnamed, true);
     }
     let contradiction =
         |file: &str, what: String| Err(StorageError::Foreign { file: file.to_owned(), offset: 0, what });
@@ -96,7 +110,7 @@ pub(super) fn read(disk: &mut dyn Disk, last: Zxid) -> Result<Epochs, StorageErr
             format!("the accepted epoch, {}, is less than the current epoch, {}", accepted.0, current.0),
         );
     }
-    Ok(Epochs { accepted, current })
+    Ok(Found { epochs: Epochs { accepted, current }, is_unnamed })
 }
 
 /// Saves epochs; what is `None` stays as it is. Nothing is under way on the disk.

@@ -161,7 +161,9 @@ pub fn recover(
     tail.stale.extend(void);
     let history = read_history(disk, &index, &tail, options)?;
     let epochs = if options.is_member {
-        epochs::read(disk, tail.end.zxid)?
+        let found = epochs::read(disk, tail.end.zxid)?;
+        tail.is_epoch_unnamed = found.is_unnamed;
+        found.epochs
     } else {
         Epochs { accepted: tail.end.zxid.epoch(), current: tail.end.zxid.epoch() }
     };

@@ -1,7 +1,7 @@
 //! The bytes of the election port: the handshake of its connections, their frames, and the notification in each frame.
 //!
 //! Dialer: [`Hello`], then frames both ways; whether the connection may stay is decided by the two server ids
-//! (`election::connections`). Everything read here came from a socket: any bytes give a value or an error, lengths are
+//! (`server::peers`). Everything read here came from a socket: any bytes give a value or an error, lengths are
 //! checked before anything is allocated. Lenient exactly where Apache's server is, as its older versions are still on the
 //! other side during an upgrade: a bare server id for a handshake (3.4), notifications of 28 and 40 bytes, bytes behind the
 //! end. Sources: `QuorumCnxManager` (`InitialMessage.parse`, `RecvWorker`), `FastLeaderElection` (`Messenger.WorkerReceiver`,

@@ -14,6 +14,7 @@ pub mod header;
 pub mod jute;
 pub mod multi;
 pub mod op;
+pub mod quorum;
 pub mod request;
 pub mod response;
 pub mod stat;

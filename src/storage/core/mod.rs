@@ -344,6 +344,9 @@ impl LogCore {
             disk.rename(&installed_name(zxid), &snapshot_name(zxid))?;
             snapshots.push(zxid);
         }
+        if tail.is_epoch_unnamed {
+            epochs::name_current(disk)?;
+        }
         snapshots.sort_unstable();
         let mut next = Next::Absent;
         if let Some((sequence, len)) = tail.prepared {

@@ -641,10 +641,10 @@ fn epochs_are_saved_behind_what_was_appended_before() {
         assert!(rig.durable() >= durable, "not before the history");
         let mut image = rig.disk.crash_image(1);
         assert!(tail_of(&image, Zxid::ZERO).expect("sound").0.end.zxid >= Zxid(durable));
-        assert_eq!(epochs::read(&mut image, Zxid(1)).expect("sound").accepted, Epoch(epoch));
+        assert_eq!(epochs::read(&mut image, Zxid(1)).expect("sound").epochs.accepted, Epoch(epoch));
         rig.settle();
         assert_eq!(rig.durable(), durable + 3);
-        let saved = epochs::read(&mut rig.disk.crash_image(2), Zxid(1)).expect("sound");
+        let saved = epochs::read(&mut rig.disk.crash_image(2), Zxid(1)).expect("sound").epochs;
         assert_eq!(saved, epochs::Epochs { accepted: Epoch(epoch), current: Epoch(epoch - 1) });
     }
     assert_eq!(rig.disk.files()["acceptedEpoch"], b"5", "as Apache writes it");

@@ -68,6 +68,8 @@ pub struct LogTail {
     pub stale: Vec<String>,
     /// The snapshot with which the log begins still has the name under which it was written.
     pub installed: Option<Zxid>,
+    /// The current epoch still has the name under which it was written.
+    pub is_epoch_unnamed: bool,
     /// What the next marker's counter has to be.
     pub marker_counter: u64,
     /// Oddities that harm nothing, for the server's log.
@@ -424,6 +426,7 @@ impl Replay<'_> {
             prepared: None,
             stale: index.void.iter().map(|&sequence| segment_name(sequence)).collect(),
             installed: None,
+            is_epoch_unnamed: false,
             marker_counter: index.markers.newest.map_or(0, |marker| marker.counter + 1),
             notes: Vec::new(),
         };
