@@ -371,12 +371,15 @@ fn mntr(out: &mut String, status: &Status) {
             tell("synced_non_voting_followers", &0);
             tell("synced_observers", &leader.synced_observers);
             tell("pending_syncs", &leader.pending_syncs);
-            tell("outstanding_proposals", &leader.outstanding_proposals);
             tell("leader_uptime", &leader.uptime_ms);
             let [last, min, max] = leader.proposal_sizes();
             tell("last_proposal_size", &last);
             tell("min_proposal_size", &min);
             tell("max_proposal_size", &max);
+            // Ours: Apache's nearest is the length of a queue.
+            for (learner, lag) in &ensemble.lags {
+                tell(&format!("{learner}_learner_lag"), lag);
+            }
         }
     }
     tell("uptime", &monitor.uptime_ms);

@@ -176,6 +176,8 @@ pub struct EnsembleStatus {
     pub global_sessions: BTreeMap<SessionId, i32>,
     /// What a leader tells besides.
     pub leader: Option<LeaderStatus>,
+    /// And for each of its learners, how many transactions it is behind.
+    pub lags: BTreeMap<i64, u64>,
 }
 
 /// What a leader tells.
@@ -189,8 +191,7 @@ pub struct LeaderStatus {
     pub synced_observers: u64,
     /// `sync` requests that wait.
     pub pending_syncs: u64,
-    /// Proposals that wait for a quorum.
-    pub outstanding_proposals: u64,
+
     /// Since it leads, milliseconds.
     pub uptime_ms: u64,
     /// Bytes of the last, least and largest proposal; `None` before the first.

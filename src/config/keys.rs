@@ -288,8 +288,7 @@ mod tests {
 
     #[test]
     fn a_key_stands_in_one_list() {
-        let mut all: Vec<_> =
-            [ACTS, UNPROTECTED, NOT_BUILT, NO_SUCH_PART].into_iter().flatten().collect();
+        let mut all: Vec<_> = [ACTS, UNPROTECTED, NOT_BUILT, NO_SUCH_PART].into_iter().flatten().collect();
         all.sort();
         assert!(all.windows(2).all(|two| two[0] != two[1]));
     }

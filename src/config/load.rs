@@ -552,9 +552,13 @@ fn quorum(
     check_unprotected_quorum(settings, ssl_quorum)?;
     if let Some(setting) = oracle {
         let problem = "is not built: two servers without it are no more available than one";
-        return Err(ConfigError::new(ErrorKind::Ensemble, problem, "remove the line, and give the ensemble a third server")
-            .key(&setting.key)
-            .at(Some(setting.place)));
+        return Err(ConfigError::new(
+            ErrorKind::Ensemble,
+            problem,
+            "remove the line, and give the ensemble a third server",
+        )
+        .key(&setting.key)
+        .at(Some(setting.place)));
     }
     let peer_type = own.peer_type;
     if peer_type != stated_role

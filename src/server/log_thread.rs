@@ -62,7 +62,7 @@ pub(super) enum LogMessage {
     /// The version has taken the place of everything, durably. The next [`LogMessage::Room`] may tell less than the last.
     Installed(Zxid),
     /// There was no room for it. Everything is as before.
-    InstallFailed(Zxid),
+    InstallFailed,
     /// The disk failed. What was not durable will never be.
     Failed,
 }
@@ -187,7 +187,7 @@ fn report(core: &mut LogCore, to_replica: &Sender<ToReplicaInbox>) -> Told {
             }
             Report::InstallFailed { zxid, error } => {
                 tracing::error!(%zxid, %error, "no room for the leader's snapshot");
-                LogMessage::InstallFailed(zxid)
+                LogMessage::InstallFailed
             }
             Report::Failed(error) => return Told::Ended(failed(error, to_replica)),
             Report::Closed => return Told::Ended(Ended::Closed),

@@ -15,8 +15,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use thiserror::Error;
 
-use crate::pipeline::Pipeline;
 use crate::ids::Zxid;
+use crate::pipeline::Pipeline;
 use crate::replica::{Epochs, Now, Replica};
 use crate::rt::executor::{self, JoinHandle, spawn_local};
 use crate::rt::inbox::{self, Sender};

@@ -266,7 +266,7 @@ impl Hands {
                 self.storage.install = None;
                 Event::Installed(zxid)
             }
-            LogMessage::EpochsFailed | LogMessage::InstallFailed(_) => {
+            LogMessage::EpochsFailed | LogMessage::InstallFailed => {
                 self.storage.retry_at = Some(now.instant + RETRY);
                 return None;
             }

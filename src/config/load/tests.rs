@@ -369,7 +369,11 @@ fn the_keys_of_an_ensemble_act() {
     assert_eq!(quorum.peer_type, PeerType::Observer);
 
     let alone = with("leaderServes=no\ncnxTimeout=7").load().unwrap();
-    assert!(notices(&alone).contains("without effect on a single server: cnxTimeout, leaderServes"), "{}", notices(&alone));
+    assert!(
+        notices(&alone).contains("without effect on a single server: cnxTimeout, leaderServes"),
+        "{}",
+        notices(&alone)
+    );
 }
 
 #[test]

@@ -209,8 +209,11 @@ impl Votes {
     /// Tries each address of a server.
     async fn dial_once(self: &Rc<Self>, to: ServerId) -> io::Result<Dialled> {
         let configured = self.options.membership.members.get(&to);
-        let mut addresses: Vec<_> =
-            configured.into_iter().flat_map(|member| &member.addresses).map(|address| address.election.clone()).collect();
+        let mut addresses: Vec<_> = configured
+            .into_iter()
+            .flat_map(|member| &member.addresses)
+            .map(|address| address.election.clone())
+            .collect();
         if let Some(peer) = self.peers.borrow().get(&to) {
             for address in &peer.announced {
                 if !addresses.contains(address) {
@@ -485,11 +488,12 @@ impl PeerOptions {
         let own = self.membership.members.get(&self.my_id);
         let addresses = own.into_iter().flat_map(|member| &member.addresses);
         let mut room = HELLO_ADDRESSES_MAX;
-        let fitting = addresses.map(|address| (address.election.java_host(), address.election.port)).take_while(|(host, _)| {
-            // Brackets, colon, port and the bar behind.
-            room = room.saturating_sub(host.len() + 9);
-            room > 0
-        });
+        let fitting =
+            addresses.map(|address| (address.election.java_host(), address.election.port)).take_while(|(host, _)| {
+                // Brackets, colon, port and the bar behind.
+                room = room.saturating_sub(host.len() + 9);
+                room > 0
+            });
         Hello {
             form: if self.multi_address { HelloForm::V2 } else { HelloForm::V1 },
             server: self.my_id,

@@ -7,9 +7,9 @@ use crate::wire::connect::{ConnectRequest, ConnectResponse, PASSWORD_LEN, Passwo
 use crate::wire::jute::{Reader, put_frame};
 
 use super::State;
-use crate::server::options::ShardOptions;
 use super::connection::Stage;
 use super::serve::Flow;
+use crate::server::options::ShardOptions;
 
 impl State {
     /// The handshake's frame.

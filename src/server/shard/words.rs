@@ -8,14 +8,12 @@ use std::time::Duration;
 
 use crate::admin::figures::{Counter, Figures, Latency, Tally};
 use crate::admin::status::{
-    ConnectionSession, ConnectionStatus, EnsembleStatus, LeaderStatus, MemoryStatus, Mode, MonitorStatus, ResponseBytes,
-    ServerStatus, SessionStatus, Status,
+    ConnectionSession, ConnectionStatus, EnsembleStatus, LeaderStatus, MemoryStatus, Mode, MonitorStatus,
+    ResponseBytes, ServerStatus, SessionStatus, Status,
 };
 use crate::admin::{self, Word};
 use crate::ids::SessionId;
-use crate::replica::message::{
-    Ask, EnsembleReport, Gathered, Part, Question, ReplicaReport, ShardItem, Standing,
-};
+use crate::replica::message::{Ask, EnsembleReport, Gathered, Part, Question, ReplicaReport, ShardItem, Standing};
 use crate::rt::{clock, limits, process};
 use crate::server::options::{About, ShardOptions};
 use crate::time::{Instant, WallTime};
@@ -291,16 +289,21 @@ fn mode(standing: Standing) -> Mode {
 }
 
 /// `since`: when this server began to do what it does.
-fn ensemble_status(ensemble: &EnsembleReport, replica: &ReplicaReport, since: Instant, about: &About) -> EnsembleStatus {
+fn ensemble_status(
+    ensemble: &EnsembleReport,
+    replica: &ReplicaReport,
+    since: Instant,
+    about: &About,
+) -> EnsembleStatus {
     let synced = |is_observer: bool| {
-        ensemble.learners.iter().filter(|learner| learner.is_synced && learner.is_observer == is_observer).count() as u64
+        ensemble.learners.iter().filter(|learner| learner.is_synced && learner.is_observer == is_observer).count()
+            as u64
     };
     let leader = (ensemble.standing == Standing::Leading).then(|| LeaderStatus {
         learners: ensemble.learners.len() as u64,
         synced_followers: synced(false),
         synced_observers: synced(true),
         pending_syncs: ensemble.pending_syncs,
-        outstanding_proposals: ensemble.outstanding_proposals,
         uptime_ms: clock::now().since(since).as_millis() as u64,
         proposal_size: Some(replica.proposal_size).filter(|_| replica.txn_count > 0),
     });
@@ -311,6 +314,7 @@ fn ensemble_status(ensemble: &EnsembleReport, replica: &ReplicaReport, since: In
         commits: ensemble.commits,
         global_sessions: replica.sessions.iter().map(|session| (session.session, session.timeout_ms)).collect(),
         leader,
+        lags: ensemble.learners.iter().map(|learner| (learner.server.0, learner.lag)).collect(),
     }
 }
 
