@@ -131,7 +131,7 @@ impl Server {
         let zxid = recovered.tree.view().zxid();
         let pipeline = Pipeline::new(options.pipeline.clone(), recovered.tree, sessions, zxid);
         let replica = Replica::new(options.replica.clone(), pipeline, now);
-        let version = replica.published_version().clone();
+        let (standing, version) = (replica.standing(), replica.published_version().clone());
         let executor_options = executor::Options { spin: options.cores.spin, ..executor::Options::default() };
         let (shards_of_replica, log_of_replica) = (to_shards.clone(), to_log);
         let tick = Duration::from_millis(u64::from((options.shard.tick_ms / 4).clamp(20, 500)));
@@ -159,7 +159,7 @@ impl Server {
                     if let Some(listener) = listener {
                         spawn_local(acceptor::run(Rc::new(listener), limits, shared.clone(), to_shards));
                     }
-                    shard::run(number, shard_options, shared, version, inbox, to_replica).await;
+                    shard::run(number, shard_options, shared, (standing, version), inbox, to_replica).await;
                 },
             )?);
         }

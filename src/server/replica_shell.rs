@@ -86,7 +86,7 @@ pub(super) async fn run(
                 let _ = log.try_send(LogCommand::Tick);
             }
         }
-        replica.settle();
+        replica.settle(Now { instant: clock::now(), wall: clock::wall() });
         perform(&mut replica, &shards, &log, &mut watch).await;
         if stop_at.is_some_and(|stop_at| replica.is_drained() || now.instant >= stop_at) {
             break;
@@ -125,6 +125,17 @@ async fn perform(
                 }
                 let _ = shards[shard].send(ToShardInbox::Replica(message)).await;
             }
+            Action::SaveEpochs { .. }
+            | Action::Truncate(_)
+            | Action::Install { .. }
+            | Action::Notify { .. }
+            | Action::Listen(_)
+            | Action::ToLink(..)
+            | Action::SnapshotToLink { .. }
+            | Action::CloseLink(_)
+            | Action::Dial(..)
+            | Action::ToLeader(..)
+            | Action::HangUp(_) => panic!("a server that stands alone was told to speak to an ensemble"),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::admin::figures::Counter;
 use crate::ids::SessionId;
-use crate::replica::message::{Connect, ConnectionId, ShardItem};
+use crate::replica::message::{Connect, ConnectionId, ShardItem, Standing};
 use crate::wire::connect::{ConnectRequest, ConnectResponse, PASSWORD_LEN, Password};
 use crate::wire::jute::{Reader, put_frame};
 
@@ -18,6 +18,10 @@ impl State {
             tracing::debug!(peer = %connection.peer, "not a handshake: closed");
             return Flow::Close;
         };
+        if self.standing == Standing::Looking {
+            tracing::debug!(peer = %connection.peer, "no leader: closed");
+            return Flow::Close;
+        }
         connection.stage = Stage::Connecting;
         connection.has_read_only = request.read_only.is_some();
         connection.stats.received += 1;
