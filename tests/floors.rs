@@ -15,6 +15,8 @@ const FLOORS: &[(&str, u8)] = &[
     ("quorum", 2),
     ("storage", 3),
     ("pipeline", 3),
+    ("election", 3),
+    ("zab", 3),
     ("replica", 4),
     ("admin", 4),
     ("rt", 4),

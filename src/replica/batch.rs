@@ -87,6 +87,8 @@ pub(super) struct OpenBatch {
     pub(super) proposals: Vec<u8>,
     /// Their zxids, and where each ends.
     pub(super) proposal_ends: Vec<(Zxid, usize)>,
+    /// `sync` requests in it that a leader has to have confirmed.
+    pub(super) unconfirmed_syncs: u32,
 }
 
 impl OpenBatch {

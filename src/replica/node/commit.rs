@@ -48,7 +48,8 @@ impl Replica {
                 snapshot_sessions = Some(self.pipeline.sessions().iter().collect());
             }
         }
-        self.in_flight.push_back(InFlight { last, segments: batch.closed, snapshot_sessions });
+        let unconfirmed_syncs = batch.unconfirmed_syncs;
+        self.in_flight.push_back(InFlight { last, segments: batch.closed, snapshot_sessions, unconfirmed_syncs });
         self.propose(now, batch.proposals, &batch.proposal_ends);
     }
 
@@ -89,7 +90,7 @@ impl Replica {
     /// Publishes the batches, from the oldest on, that wait for nothing any longer.
     pub(super) fn publish_ready(&mut self) {
         let mut segments = Vec::new();
-        while self.in_flight.front().is_some_and(|batch| batch.last.is_none()) {
+        while self.in_flight.front().is_some_and(|batch| batch.last.is_none() && batch.unconfirmed_syncs == 0) {
             let batch = self.in_flight.pop_front().expect("there is a front");
             let newest = &batch.segments.last().expect("every batch has a segment").version;
             assert!(newest.zxid() >= self.published, "a published version is never older than the one before");

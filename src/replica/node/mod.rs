@@ -3,17 +3,18 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+pub use self::ensemble::{EnsembleOptions, Epochs};
+use self::ensemble::{Ensemble, LearnerRequest, SessionList};
 use super::batch::{OpenBatch, Published, ReplyKind, Segment};
-use super::event::{Action, Event, Now, Options};
+use super::event::{Action, Event, LinkId, Now, Options};
 use super::message::{
     Ask, Connect, ConnectionId, Gathered, Part, Question, ReplicaReport, SessionReport, ShardBatch, ShardItem,
-    Standing, ToShard, Write,
+    ToShard, Write,
 };
 use super::snapshots::SnapshotTrigger;
 use crate::ids::{SessionId, Zxid};
 use crate::pipeline::{Done, Pipeline, Reopened, Request, Sink};
-use crate::storage::log::Batch;
-use crate::time::{Instant, WallTime};
+use crate::time::Instant;
 use crate::tree::Version;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::op::OpCode;
@@ -31,12 +32,25 @@ const RECORD_OVERHEAD_BYTES: u64 = 16 << 10;
 /// A batch that has grown to this many bytes of log waits in line behind the one that is on its way, and the next begins.
 const BATCH_COST_MAX: u64 = 4 << 20;
 
+/// Batches of a leader that may be on their way to a quorum at once; what comes then makes up the next, longer one.
+const BATCHES_PROPOSED_MAX: usize = 4;
+
 /// A batch that is on its way to the disk, or waits for one that is.
 struct InFlight {
     /// Its last record; `None` if it has none and only had to keep its place.
     last: Option<Zxid>,
     segments: Vec<Segment>,
+    /// `sync` requests in it of which a leader does not know yet whether it still led behind them.
+    unconfirmed_syncs: u32,
     snapshot_sessions: Option<Vec<(SessionId, i32)>>,
+}
+
+/// What waits for room in the log.
+enum Stalled {
+    /// Of a shard, with the bodies of its batch.
+    Item(Arc<Vec<u8>>, ShardItem),
+    /// Of a learner's client.
+    Forwarded(LinkId, LearnerRequest),
 }
 
 /// A question that waits for the shards.
@@ -49,9 +63,13 @@ struct Asked {
 /// One server. See the module's page.
 pub struct Replica {
     options: Options,
+    /// What it is and keeps as a member of an ensemble; `None` of a server that stands alone.
+    ensemble: Option<Box<Ensemble>>,
     pipeline: Pipeline,
     open: OpenBatch,
     in_flight: VecDeque<InFlight>,
+    /// A snapshot that waits for the log to be durable through its version.
+    snapshot_waiting: Option<(Version, SessionList)>,
     /// The newest zxid that clients may know of.
     published: Zxid,
     /// The version that holds it.
@@ -59,7 +77,7 @@ pub struct Replica {
     actions: VecDeque<Action>,
 
     /// Items that wait for room in the log, in order, with the bodies of their batch.
-    stalled: VecDeque<(Arc<Vec<u8>>, ShardItem)>,
+    stalled: VecDeque<Stalled>,
     /// What the log takes for certain, and what it was given, as sums of costs since the start.
     log_admit_through: u64,
     log_given: u64,
@@ -87,6 +105,8 @@ impl Replica {
         Self {
             open: OpenBatch::new(options.shards),
             in_flight: VecDeque::new(),
+            snapshot_waiting: None,
+            ensemble: None,
             published: version.zxid(),
             published_version: version,
             actions: VecDeque::new(),
@@ -112,42 +132,47 @@ impl Replica {
         &self.published_version
     }
 
-    /// What it is in its ensemble.
-    pub fn standing(&self) -> Standing {
-        Standing::Standalone
-    }
-
     /// What happened; afterwards the actions have to be fetched.
     pub fn handle(&mut self, now: Now, event: Event) {
         match event {
             Event::Shard(batch) => self.handle_shard(now, batch),
-            Event::LogDurable(through) => self.handle_durable(through),
+            Event::LogDurable(through) => self.handle_durable(now, through),
             Event::LogRoom { admit_through, full } => self.handle_room(now, admit_through, full),
             Event::SnapshotDone(_) => {
                 self.snapshot_running = false;
                 self.stats.snapshot_count += 1;
             }
             Event::Tick => self.handle_tick(now),
-            Event::EpochsSaved
-            | Event::Truncated(_)
-            | Event::Installed(_)
-            | Event::Notification { .. }
-            | Event::LinkOpened(_)
-            | Event::LinkBytes(..)
-            | Event::LinkClosed(_)
-            | Event::LeaderConnected(_)
-            | Event::LeaderBytes(..)
-            | Event::LeaderLost(_) => panic!("a server that stands alone was told of an ensemble"),
+            Event::EpochsSaved => self.handle_epochs_saved(now),
+            Event::Truncated(state) => self.handle_truncated(now, *state),
+            Event::Installed(zxid) => self.handle_installed(now, zxid),
+            Event::Notification { from, bytes } => self.handle_notification(now, from, &bytes),
+            Event::LinkOpened(link) => self.handle_link_opened(now, link),
+            Event::LinkBytes(link, bytes) => self.handle_link_bytes(now, link, &bytes),
+            Event::LinkClosed(link) => self.handle_link_closed(link),
+            Event::LeaderConnected(dial) => self.handle_leader_connected(now, dial),
+            Event::LeaderBytes(dial, bytes) => self.handle_leader_bytes(now, dial, &bytes),
+            Event::LeaderLost(dial) => self.handle_leader_lost(dial),
         }
+        self.drive(now);
     }
 
-    /// Sends the open batch on its way if none is. To be called when all events at hand are handled: what came together
-    /// is then committed together.
-    pub fn settle(&mut self) {
-        if self.in_flight.is_empty() && !self.open.is_empty() {
-            self.launch();
+    /// Sends the open batch on its way if it need not wait for others. To be called when all events at hand are handled: what
+    /// came together is then committed together.
+    pub fn settle(&mut self, now: Now) {
+        if self.in_flight.len() < self.batches_in_flight_max() && !self.open.is_empty() {
+            self.launch(now);
         }
         self.publish_ready();
+        self.drive(now);
+        self.flush_links();
+        self.flush_learner();
+    }
+
+    /// One that stands alone has one batch on its way: the next collects meanwhile. A leader has more, because the way to a
+    /// quorum is longer than a sync.
+    fn batches_in_flight_max(&self) -> usize {
+        if self.ensemble.is_some() { BATCHES_PROPOSED_MAX } else { 1 }
     }
 
     /// The next thing to do.
@@ -162,6 +187,7 @@ impl Replica {
 }
 
 mod commit;
+pub mod ensemble;
 mod requests;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,8 @@
 //! What shards ask for, on a server that decides itself: alone, or leading.
 
 use super::*;
+use crate::pipeline::{Created, Upgrade};
+use crate::wire::connect::Password;
 
 impl Replica {
     pub(super) fn handle_shard(&mut self, now: Now, batch: ShardBatch) {
@@ -10,7 +12,7 @@ impl Replica {
             if !item.is_logged_in_order() || (self.stalled.is_empty() && self.has_room_for(&item)) {
                 self.handle_item(now, &bodies, item);
             } else {
-                self.stalled.push_back((bodies.clone(), item));
+                self.stalled.push_back(Stalled::Item(bodies.clone(), item));
             }
         }
     }
@@ -18,6 +20,9 @@ impl Replica {
     /// Whether the item may be handled now. Those that write nothing always may; those that write wait while the log
     /// prepares room, and are handled (and refused) when the disk is full.
     pub(super) fn has_room_for(&self, item: &ShardItem) -> bool {
+        if !self.is_deciding() {
+            return true;
+        }
         match item {
             ShardItem::Write(write) => {
                 write.op == OpCode::SYNC || self.log_full || self.room_for(write.body.len(), SESSION_RESERVE_BYTES)
@@ -32,30 +37,63 @@ impl Replica {
         given + body_len as u64 + RECORD_OVERHEAD_BYTES + reserve <= self.log_admit_through
     }
 
-    pub(super) fn handle_item(&mut self, now: Now, bodies: &[u8], item: ShardItem) {
-        if self.open.log.cost() >= BATCH_COST_MAX {
-            self.launch();
+    /// Whether records may be made now. Makes room in the open batch, and lays a leader's office down whose epoch has no zxids left.
+    pub(super) fn may_decide(&mut self, now: Now) -> bool {
+        if self.pipeline.is_epoch_full() {
+            self.stand_down(now, "the zxids of the epoch are used up: a new epoch has to begin");
         }
+        if self.open.log.cost() >= BATCH_COST_MAX {
+            self.launch(now);
+        }
+        self.is_deciding()
+    }
+
+    pub(super) fn handle_item(&mut self, now: Now, bodies: &[u8], item: ShardItem) {
         match item {
-            ShardItem::Connect(connect) => self.handle_connect(now, &connect),
-            ShardItem::Write(write) => self.handle_write(now, bodies, &write),
+            ShardItem::Connect(connect) => {
+                let epoch_start = self.epoch_start();
+                if !self.may_decide(now) && !self.is_forwarding() {
+                    self.turn_away(connect.connection);
+                } else if connect.last_zxid_seen > self.published.max(epoch_start) {
+                    // The client has seen what this server has not: with us it would go back in time.
+                    self.open.reply(connect.connection, ReplyKind::Close);
+                } else if self.is_forwarding() {
+                    self.forward_connect(now, &connect);
+                } else {
+                    self.handle_connect(now, &connect);
+                }
+            }
+            ShardItem::Write(write) => {
+                if self.may_decide(now) {
+                    self.handle_write(now, bodies, &write);
+                } else if self.is_forwarding() {
+                    self.forward_write(bodies, &write);
+                } else {
+                    self.turn_away(write.connection);
+                }
+            }
             ShardItem::Heard { session, at } => {
-                self.pipeline.sessions_mut().touch(session, at);
+                self.pipeline.touch(session, at);
             }
             ShardItem::Ask(ask) => self.handle_ask(ask),
             ShardItem::Told(ask, part) => self.handle_told(now, ask, part),
         }
     }
 
+    /// Closes a connection whose request came when nobody could take it any more.
+    fn turn_away(&mut self, connection: ConnectionId) {
+        self.actions.push_back(Action::ToShard(usize::from(connection.shard), ToShard::Displaced(connection)));
+    }
+
     pub(super) fn handle_connect(&mut self, now: Now, connect: &Connect) {
         let connection = connect.connection;
-        if connect.last_zxid_seen > self.published {
-            // The client has seen what this server has not: with us it would go back in time.
-            self.open.reply(connection, ReplyKind::Close);
-            return;
-        }
         if connect.session != SessionId::NONE {
             self.reopen(now, connect);
+            return;
+        }
+        if self.pipeline.creates_local_sessions() {
+            let created = self.pipeline.create_local_session(now.instant, connect.timeout_ms, connection.owner());
+            self.reply_created(connection, &created);
             return;
         }
         if !self.room_for(0, 0) {
@@ -63,13 +101,15 @@ impl Replica {
             return;
         }
         let mut sink = Sink { log: &mut self.record, reply: &mut self.open.frames, changes: &mut self.open.changes };
-        let opened =
+        let created =
             self.pipeline.create_session(now.wall, now.instant, connect.timeout_ms, connection.owner(), &mut sink);
-        self.booked(opened.zxid);
-        self.open.reply(
-            connection,
-            ReplyKind::Opened { session: opened.session, timeout_ms: opened.timeout_ms, password: opened.password },
-        );
+        self.booked(created.zxid);
+        self.reply_created(connection, &created);
+    }
+
+    pub(super) fn reply_created(&mut self, connection: ConnectionId, created: &Created) {
+        let Created { session, timeout_ms, password, .. } = *created;
+        self.open.reply(connection, ReplyKind::Opened { session, timeout_ms, password });
     }
 
     pub(super) fn reopen(&mut self, now: Now, connect: &Connect) {
@@ -78,21 +118,32 @@ impl Replica {
             self.open.reply(connection, ReplyKind::Refused);
             return;
         };
-        match self.pipeline.reopen_session(
+        let reopened = self.pipeline.reopen_session(
             now.instant,
             connect.session,
             &password,
             connect.timeout_ms,
             connection.owner(),
-        ) {
+        );
+        self.answer_reopened(connection, connect.session, password, reopened);
+    }
+
+    /// Tells a client whether it has its session back, and closes the connection that the session lived on before.
+    pub(super) fn answer_reopened(
+        &mut self,
+        connection: ConnectionId,
+        session: SessionId,
+        password: Password,
+        reopened: Reopened,
+    ) {
+        match reopened {
             Reopened::Refused => self.open.reply(connection, ReplyKind::Refused),
             Reopened::Ok { timeout_ms, previous_owner } => {
-                if let Some(previous) = previous_owner.map(ConnectionId::of).filter(|previous| *previous != connection)
-                {
-                    let shard = usize::from(previous.shard);
-                    self.actions.push_back(Action::ToShard(shard, ToShard::Displaced(previous)));
+                let previous = previous_owner.filter(|owner| owner.as_learner().is_none()).map(ConnectionId::of);
+                if let Some(previous) = previous.filter(|previous| *previous != connection) {
+                    self.turn_away(previous);
                 }
-                self.open.reply(connection, ReplyKind::Opened { session: connect.session, timeout_ms, password });
+                self.open.reply(connection, ReplyKind::Opened { session, timeout_ms, password });
             }
         }
     }
@@ -123,8 +174,26 @@ impl Replica {
             identities: &write.identities,
             owner: connection.owner(),
         };
+        let mut refused = None;
+        match self.pipeline.upgrade_for(write.session, write.op, request.body) {
+            Upgrade::NotNeeded => {}
+            Upgrade::Refused(err) => refused = Some(err),
+            Upgrade::Needed => {
+                let mut sink =
+                    Sink { log: &mut self.record, reply: &mut self.open.frames, changes: &mut self.open.changes };
+                let done = self.pipeline.upgrade(now.wall, now.instant, write.session, &mut sink);
+                self.booked(done.zxid);
+            }
+        }
+        if let Some(err) = refused {
+            crate::wire::response::put_header_reply(&mut self.open.frames, write.xid, self.pipeline.zxid(), err);
+            return self.open.reply(connection, ReplyKind::Answer(frame_start..self.open.frames.len()));
+        }
         let mut sink = Sink { log: &mut self.record, reply: &mut self.open.frames, changes: &mut self.open.changes };
         let done = self.pipeline.process(now.wall, &request, &mut sink);
+        if write.op == OpCode::SYNC && done.err == ErrorCode::OK {
+            self.confirm_sync();
+        }
         self.finish(connection, done, frame_start);
     }
 
@@ -164,12 +233,19 @@ impl Replica {
         }
         self.log_admit_through = admit_through;
         self.log_full = full;
-        while let Some((_, item)) = self.stalled.front() {
-            if !self.has_room_for(item) {
+        self.append_held();
+        while let Some(stalled) = self.stalled.front() {
+            let has_room = match stalled {
+                Stalled::Item(_, item) => self.has_room_for(item),
+                Stalled::Forwarded(_, request) => self.has_room_for_forwarded(request),
+            };
+            if !has_room {
                 break;
             }
-            let (bodies, item) = self.stalled.pop_front().expect("there is a front");
-            self.handle_item(now, &bodies, item);
+            match self.stalled.pop_front().expect("there is a front") {
+                Stalled::Item(bodies, item) => self.handle_item(now, &bodies, item),
+                Stalled::Forwarded(link, request) => self.process_forwarded(now, link, &request),
+            }
         }
     }
 }

@@ -4,6 +4,17 @@ use super::*;
 
 impl Replica {
     pub(super) fn handle_tick(&mut self, now: Now) {
+        self.tick_ensemble(now);
+        for (session, owner) in self.pipeline.expire_local(now.instant) {
+            tracing::info!(%session, "local session expired");
+            self.stats.expired_count += 1;
+            if let Some(owner) = owner {
+                self.open.reply(ConnectionId::of(owner), ReplyKind::Close);
+            }
+        }
+        if !self.may_decide(now) {
+            return;
+        }
         // Without room for their ends, sessions live on until there is some.
         let expired = if self.room_for(0, 0) { self.pipeline.sessions_mut().expire(now.instant) } else { Vec::new() };
         for session in expired {
@@ -18,7 +29,7 @@ impl Replica {
             if done.logged {
                 self.booked(done.zxid);
             }
-            if let Some(owner) = owner {
+            if let Some(owner) = owner.filter(|owner| owner.as_learner().is_none()) {
                 self.open.reply(ConnectionId::of(owner), ReplyKind::Close);
             }
         }
@@ -82,6 +93,7 @@ impl Replica {
         let mut report = self.stats.clone();
         report.outstanding =
             self.in_flight.iter().map(|batch| batch.segments.len() as u64).sum::<u64>() + self.open.records;
+        report.ensemble = self.ensemble_report();
         report.session_count = self.pipeline.sessions().len() as u64;
         report.digests = self.pipeline.tree().digest_history().map(|sample| (sample.zxid, sample.digest)).collect();
         if question == Question::Sessions {

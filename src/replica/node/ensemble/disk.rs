@@ -1,9 +1,8 @@
 //! What a member asks of its storage beside appending: epochs, a shorter log, another state. Asked for in order, answered in order,
 //! and only then believed.
 
-use super::{Ensemble, Epochs, Role, StorageWork};
-use crate::ids::{Epoch, SessionId, Zxid};
-use crate::pipeline::Pipeline;
+use super::{Epochs, Role, StorageWork};
+use crate::ids::{Epoch, Zxid};
 use crate::replica::event::{Action, Now, Reloaded};
 use crate::replica::node::Replica;
 
@@ -36,11 +35,11 @@ impl Replica {
 
     /// The whole state of the leader has come in: it takes the place of this server's in memory at once, and on the disk when
     /// [`Action::Install`] is done. Until then it counts for nothing: a server that stops in between has its old one.
-    pub(super) fn install(&mut self, state: Reloaded) {
-        let zxid = state.tree.view().zxid();
-        self.replace_state(state);
+    pub(super) fn install(&mut self, now: Now, zxid: Zxid, state: Reloaded) {
+        self.replace_state(now, zxid, state);
         self.publish_head();
         let ensemble = self.ensemble.as_deref_mut().expect("only members are sent a state");
+        ensemble.history.reset(zxid);
         tracing::info!(%zxid, "the leader's state takes the place of this server's");
         ensemble.storage.push_back(StorageWork::Install { role: ensemble.role_number, zxid });
         let version = self.published_version.clone();
@@ -48,12 +47,11 @@ impl Replica {
         self.actions.push_back(Action::Install { version, sessions });
     }
 
-    fn replace_state(&mut self, state: Reloaded) {
-        let zxid = state.tree.view().zxid();
-        self.pipeline.replace(state.tree, state.sessions);
+    fn replace_state(&mut self, now: Now, zxid: Zxid, state: Reloaded) {
+        self.pipeline.install(state.tree, state.sessions, zxid, now.instant);
         self.trigger.reset();
+        self.snapshot_waiting = None;
         let ensemble = self.ensemble.as_deref_mut().expect("only members replace their state");
-        ensemble.history.truncate(zxid);
         ensemble.log_end = zxid;
         ensemble.log_durable = zxid;
     }
@@ -66,8 +64,8 @@ impl Replica {
         ensemble.epochs = epochs;
         if role == ensemble.role_number {
             match &mut ensemble.role {
-                Role::Leading(leading) => leading.zab.epochs_saved(now.instant),
-                Role::Following(following) => following.zab.epochs_saved(now.instant),
+                Role::Leading(leading) => leading.zab.epochs_saved(now.instant, epochs.accepted, epochs.current),
+                Role::Following(following) => following.zab.epochs_saved(now.instant, epochs.accepted, epochs.current),
                 Role::Settling | Role::Looking => {}
             }
         }
@@ -80,8 +78,9 @@ impl Replica {
         };
         let zxid = state.tree.view().zxid();
         assert!(zxid <= to, "the storage was told to truncate to {to} and came to {zxid}");
-        self.replace_state(state);
+        self.replace_state(now, zxid, state);
         let ensemble = self.ensemble.as_deref_mut().expect("it was there just now");
+        ensemble.history.truncate(zxid);
         if role == ensemble.role_number
             && let Role::Following(following) = &mut ensemble.role
         {

@@ -1,26 +1,24 @@
 //! The server leads: its pipeline decides, its peers are sent what it decides while its own log takes it, and what a quorum has is
 //! published.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 
 use super::{Ensemble, Role};
-use crate::ids::{SessionId, Zxid};
-use crate::pipeline::Sink;
+use crate::ids::{Epoch, SessionId, Zxid};
+use crate::pipeline::{Request, Sink};
 use crate::replica::event::{Action, LinkId, Now};
 use crate::replica::message::Standing;
-use crate::replica::node::Replica;
+use crate::replica::node::{Replica, SESSION_RESERVE_BYTES, Stalled};
 use crate::session::Owner;
 use crate::time::Instant;
-use crate::wire::quorum::{PacketReader, QuorumPacket};
-use crate::zab::{Leader, LeaderAction, ForwardedRequest};
-
-/// Marks the owner of a session that lives on a learner; no shard has this number ([`ConnectionId`]'s top byte) while there is
-/// room for fewer than 256 of them.
-///
-/// [`ConnectionId`]: crate::replica::message::ConnectionId
-const LINK_OWNER: u64 = 0xff << 56;
+use crate::tree::Version;
+use crate::wire::acl::Id;
+use crate::wire::header::Xid;
+use crate::wire::op::OpCode;
+use crate::wire::quorum::{ForwardedRequest, PacketReader};
+use crate::zab::{Leader, LeaderAction};
 
 /// What a leader keeps.
 pub(in crate::replica) struct Leading {
@@ -28,25 +26,45 @@ pub(in crate::replica) struct Leading {
     links: BTreeMap<LinkId, Link>,
     pub(in crate::replica) is_established: bool,
     pub(in crate::replica) since: Instant,
+    /// Records that were proposed and are not committed, in order.
+    proposed: VecDeque<(Zxid, Bytes)>,
+    /// The newest version that is committed: what learners are sent.
+    pub(in crate::replica) committed_version: Version,
 }
 
 /// The connection of a learner.
-#[derive(Default)]
 struct Link {
     reader: PacketReader,
     /// What goes out at the end of the turn.
     out: Vec<u8>,
 }
 
-impl Leading {
-    pub(super) fn new(zab: Leader, now: Instant) -> Self {
-        Self { zab, links: BTreeMap::new(), is_established: false, since: now }
-    }
+/// A request of a learner's client.
+#[derive(Debug)]
+pub(in crate::replica) struct LearnerRequest {
+    pub(in crate::replica) request: ForwardedRequest,
+    pub(in crate::replica) identities: Vec<Id<'static>>,
 }
 
-/// As the sessions know a learner's connection.
-fn owner_of(link: LinkId) -> Owner {
-    Owner(LINK_OWNER | u64::from(link.0))
+/// Sessions with their timeouts, as a snapshot has them.
+pub(in crate::replica) type SessionList = Vec<(SessionId, i32)>;
+
+impl Leading {
+    pub(super) fn new(zab: Leader, committed_version: Version, now: Instant) -> Self {
+        Self {
+            zab,
+            links: BTreeMap::new(),
+            is_established: false,
+            since: now,
+            proposed: VecDeque::new(),
+            committed_version,
+        }
+    }
+
+    /// Takes out what was proposed and not committed.
+    pub(super) fn take_proposed(&mut self) -> VecDeque<(Zxid, Bytes)> {
+        std::mem::take(&mut self.proposed)
+    }
 }
 
 impl Replica {
@@ -56,6 +74,14 @@ impl Replica {
             None => true,
             Some(Ensemble { role: Role::Leading(leading), .. }) => leading.is_established,
             Some(_) => false,
+        }
+    }
+
+    /// The first zxid of the epoch that this server serves in: whatever clients saw before it, this server has.
+    pub(in crate::replica) fn epoch_start(&self) -> Zxid {
+        match self.ensemble.as_deref() {
+            Some(ensemble) if self.is_deciding() || self.is_forwarding() => Zxid::new(ensemble.epoch, 0),
+            _ => Zxid::ZERO,
         }
     }
 
@@ -71,16 +97,19 @@ impl Replica {
         let Some(leading) = self.leading() else { return };
         let records = Bytes::from(records);
         let mut start = 0;
-        for &(zxid, end) in ends {
-            leading.zab.propose(now.instant, zxid, records.slice(start..end));
+        for (index, &(zxid, end)) in ends.iter().enumerate() {
+            let record = records.slice(start..end);
+            leading.proposed.push_back((zxid, record.clone()));
+            leading.zab.propose(now.instant, zxid, record, index + 1 == ends.len());
             start = end;
         }
     }
 
     pub(in crate::replica) fn handle_link_opened(&mut self, now: Now, link: LinkId) {
+        let packet_bytes_max = self.packet_bytes_max();
         match self.leading() {
             Some(leading) => {
-                leading.links.insert(link, Link::default());
+                leading.links.insert(link, Link { reader: PacketReader::new(packet_bytes_max), out: Vec::new() });
                 leading.zab.link_opened(now.instant, link);
             }
             None => self.actions.push_back(Action::CloseLink(link)),
@@ -95,12 +124,12 @@ impl Replica {
                     return;
                 };
                 let Some(entry) = leading.links.get_mut(&link) else { return };
-                match entry.reader.next() {
+                match entry.reader.next_packet() {
                     Ok(Some(packet)) => leading.zab.packet(now.instant, link, packet, history),
                     Ok(None) => break,
                     Err(error) => {
                         tracing::warn!(?link, %error, "a learner sent what is no packet: closed");
-                        self.close_link(now, link);
+                        self.close_link(link);
                         break;
                     }
                 }
@@ -110,16 +139,17 @@ impl Replica {
         }
     }
 
-    fn close_link(&mut self, now: Now, link: LinkId) {
+    fn close_link(&mut self, link: LinkId) {
+        self.flush_link(link);
         self.actions.push_back(Action::CloseLink(link));
-        self.handle_link_closed(now, link);
+        self.handle_link_closed(link);
     }
 
-    pub(in crate::replica) fn handle_link_closed(&mut self, now: Now, link: LinkId) {
+    pub(in crate::replica) fn handle_link_closed(&mut self, link: LinkId) {
         if let Some(leading) = self.leading()
             && leading.links.remove(&link).is_some()
         {
-            leading.zab.link_closed(now.instant, link);
+            leading.zab.link_closed(link);
         }
     }
 
@@ -130,65 +160,126 @@ impl Replica {
         {
             match action {
                 LeaderAction::SaveEpochs { accepted, current } => self.save_epochs(accepted, current),
-                LeaderAction::Send { link, packet } => leading.send(link, &packet),
-                LeaderAction::SendSnapshot { link } => self.send_snapshot(link),
+                LeaderAction::Send { link, packet } => {
+                    if let Some(entry) = leading.links.get_mut(&link) {
+                        packet.encode(&mut entry.out);
+                    }
+                }
+                LeaderAction::SendSnapshot { link, zxid } => self.send_snapshot(link, zxid),
                 LeaderAction::Close { link, why } => {
                     tracing::info!(?link, why, "the connection of a learner is closed");
-                    self.flush_link(link);
-                    self.close_link(now, link);
+                    self.close_link(link);
                 }
                 LeaderAction::Established { epoch } => self.establish(now, epoch),
-                LeaderAction::Commit { zxid, record } => self.committed(zxid, record),
-                LeaderAction::Request(link, request) => self.handle_forwarded(now, link, request),
+                LeaderAction::Commit { through } => self.committed(through),
+                LeaderAction::Request { link, request, identities } => {
+                    self.handle_forwarded(now, link, LearnerRequest { request, identities });
+                }
                 LeaderAction::Revalidate { link, session, timeout_ms } => {
-                    let valid = self.pipeline.revalidate(now.instant, session, timeout_ms, owner_of(link));
+                    let owner = Owner::learner(link.0);
+                    let is_valid = self.pipeline.revalidate(now.instant, session, timeout_ms, owner);
                     if let Some(leading) = self.leading() {
-                        leading.zab.revalidated(link, session, valid);
+                        leading.zab.revalidated(link, session, is_valid);
                     }
                 }
                 LeaderAction::Touch { sessions, .. } => {
-                    for (session, _) in sessions {
-                        self.pipeline.sessions_mut().touch(session, now.instant);
+                    for (session, timeout_ms) in sessions {
+                        self.pipeline.sessions_mut().touch_for(session, timeout_ms, now.instant);
                     }
                 }
+                LeaderAction::SyncDone => self.sync_confirmed(),
                 LeaderAction::StepDown { why } => self.stand_down(now, &why),
             }
         }
     }
 
-    fn establish(&mut self, now: Now, epoch: crate::ids::Epoch) {
-        self.pipeline.begin_epoch(epoch);
-        self.pipeline.lead(now.instant);
-        let leading = self.leading().expect("only a leader is established");
-        leading.is_established = true;
+    fn establish(&mut self, now: Now, epoch: Epoch) {
+        self.pipeline.begin_epoch(epoch, now.instant);
         let ensemble = self.ensemble.as_deref_mut().expect("a leader has an ensemble");
+        let Role::Leading(leading) = &mut ensemble.role else { unreachable!("only a leader is established") };
+        leading.is_established = true;
         ensemble.election.established(now.instant, epoch);
+        ensemble.history.epoch_started(epoch);
+        ensemble.epoch = epoch;
         ensemble.commits = 0;
         tracing::info!(epoch = epoch.0, zxid = %self.published, "this server leads");
         self.stand(Standing::Leading);
     }
 
-    /// A quorum has this record.
-    fn committed(&mut self, zxid: Zxid, record: Bytes) {
+    /// A quorum has everything through this record.
+    fn committed(&mut self, through: Zxid) {
         let ensemble = self.ensemble.as_deref_mut().expect("a leader has an ensemble");
-        ensemble.history.push(zxid, record);
-        ensemble.commits += 1;
-        self.pipeline.sessions_mut().committed(zxid);
-        self.handle_committed(zxid);
+        let Role::Leading(leading) = &mut ensemble.role else { unreachable!("only a leader commits") };
+        while let Some((zxid, record)) = leading.proposed.pop_front_if(|(zxid, _)| *zxid <= through) {
+            ensemble.history.push(zxid, record);
+            ensemble.commits += 1;
+        }
+        let newest = self.in_flight.iter().take_while(|batch| batch.last.is_none_or(|last| last <= through)).last();
+        if let Some(segment) = newest.and_then(|batch| batch.segments.last()) {
+            leading.committed_version = segment.version.clone();
+        }
+        self.pipeline.committed(through);
+        self.handle_committed(through);
     }
 
-    fn send_snapshot(&mut self, link: LinkId) {
+    fn send_snapshot(&mut self, link: LinkId, zxid: Zxid) {
         self.flush_link(link);
-        let version = self.published_version.clone();
-        let sessions = self.pipeline.sessions().at(version.zxid());
+        let Some(leading) = self.leading() else { return };
+        let version = leading.committed_version.clone();
+        let at = version.zxid();
+        assert!(
+            at == zxid || (zxid.counter() == 0 && at < zxid),
+            "a learner is to get the state at {zxid}, and what is committed is the state at {at}"
+        );
+        let sessions = self.pipeline.sessions_at(at);
         self.actions.push_back(Action::SnapshotToLink { link, version, sessions });
     }
 
+    /// A `sync` of a client of this server's is answered when a quorum has confirmed behind it that this server leads.
+    pub(in crate::replica) fn confirm_sync(&mut self) {
+        if let Some(leading) = self.leading() {
+            leading.zab.sync_request();
+            self.open.unconfirmed_syncs += 1;
+        }
+    }
+
+    fn sync_confirmed(&mut self) {
+        let in_flight = self.in_flight.iter_mut().map(|batch| &mut batch.unconfirmed_syncs);
+        let oldest = in_flight.chain([&mut self.open.unconfirmed_syncs]).find(|syncs| **syncs > 0);
+        *oldest.expect("a sync is confirmed that waits") -= 1;
+        self.publish_ready();
+    }
+
     /// A learner's client wants something.
-    fn handle_forwarded(&mut self, now: Now, link: LinkId, request: ForwardedRequest) {
+    fn handle_forwarded(&mut self, now: Now, link: LinkId, request: LearnerRequest) {
+        if self.stalled.is_empty() && self.has_room_for_forwarded(&request) {
+            self.process_forwarded(now, link, &request);
+        } else {
+            self.stalled.push_back(Stalled::Forwarded(link, request));
+        }
+    }
+
+    /// As for a shard's item; but its client has to be answered by a transaction, so on a full disk it waits for room for that.
+    pub(in crate::replica) fn has_room_for_forwarded(&self, request: &LearnerRequest) -> bool {
+        let is_of_session = matches!(request.request.op, OpCode::CREATE_SESSION | OpCode::CLOSE_SESSION);
+        !self.is_deciding() || self.room_for(request.request.body.len(), if is_of_session { 0 } else { SESSION_RESERVE_BYTES })
+    }
+
+    pub(in crate::replica) fn process_forwarded(&mut self, now: Now, link: LinkId, learner: &LearnerRequest) {
+        if !self.may_decide(now) {
+            return;
+        }
+        let request = Request {
+            session: learner.request.session,
+            xid: Xid(learner.request.cxid),
+            op: learner.request.op,
+            body: &learner.request.body,
+            identities: &learner.identities,
+            owner: Owner::learner(link.0),
+        };
         let frame_start = self.open.frames.len();
         let mut sink = Sink { log: &mut self.record, reply: &mut self.open.frames, changes: &mut self.open.changes };
-        let done = self.pipeline.process_forwarded(now.wall, now.instant, &request, owner_of(link), &mut sink);
+        let done = self.pipeline.process_forwarded(now.wall, now.instant, &request, &mut sink);
         self.open.frames.truncate(frame_start);
         if done.logged {
             self.booked(done.zxid);
@@ -206,7 +297,7 @@ impl Replica {
     }
 
     /// What has collected for the learners goes out, one write each.
-    pub(super) fn flush_links(&mut self) {
+    pub(in crate::replica) fn flush_links(&mut self) {
         if let Some(Ensemble { role: Role::Leading(leading), .. }) = self.ensemble.as_deref_mut() {
             for (&link, entry) in &mut leading.links {
                 if !entry.out.is_empty() {
@@ -217,13 +308,3 @@ impl Replica {
     }
 }
 
-impl Leading {
-    fn send(&mut self, link: LinkId, packet: &QuorumPacket) {
-        if let Some(entry) = self.links.get_mut(&link) {
-            packet.encode(&mut entry.out);
-        }
-    }
-}
-
-/// Sessions with their timeouts, as a snapshot has them.
-pub(in crate::replica) type SessionList = Vec<(SessionId, i32)>;

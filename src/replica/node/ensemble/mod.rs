@@ -1,16 +1,31 @@
 //! How a server is part of an ensemble: what it has to know from the start, and what it keeps over all its roles.
 
+mod disk;
+mod following;
+mod leading;
+mod report;
+mod waiting;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::leading::Leading;
-use super::following::Following;
-use crate::election::Election;
+use bytes::Bytes;
+
+use self::following::Following;
+use self::leading::Leading;
+pub(super) use self::leading::{LearnerRequest, SessionList};
+use super::Replica;
+use crate::election::{self, Election, ElectionAction, Outcome};
 use crate::ids::{Epoch, ServerId, Zxid};
+use crate::pipeline::{self, Pipeline};
 use crate::quorum::Membership;
+use crate::replica::batch::OpenBatch;
+use crate::replica::event::{Action, DialId, Now, Options};
+use crate::replica::message::{Standing, ToShard};
 use crate::storage::log::Batch;
 use crate::time::Instant;
-use crate::zab::History;
+use crate::wire::election::{Notification, ServerState};
+use crate::zab::{self, History, HistoryOptions, Leader, Learner};
 
 /// How the server takes part; `config` fills it.
 #[derive(Clone, Debug)]
@@ -39,10 +54,12 @@ pub struct EnsembleOptions {
     pub local_sessions: bool,
     /// `localSessionsUpgradingEnabled`.
     pub local_session_upgrading: bool,
-    /// Committed transactions that are kept for learners that come back, at most.
-    pub history_len_max: usize,
-    /// The same in bytes.
-    pub history_bytes_max: usize,
+    /// `forceSnapshotSync`: whether a leader always sends its whole state.
+    pub force_snapshot_sync: bool,
+    /// Committed transactions that are kept for learners that come back.
+    pub history: HistoryOptions,
+    /// The longest data of a packet between servers that is taken, in bytes (`jute.maxbuffer` and what a leader adds to it).
+    pub packet_bytes_max: usize,
 }
 
 /// The two epochs of reference 2.5, as they are on the disk.
@@ -76,7 +93,10 @@ pub(super) struct Ensemble {
     pub(super) elections: u64,
     pub(super) election_ms: Option<u64>,
     pub(super) commits: u64,
-    pub(super) digest_mismatches: u64,
+    /// The epoch of the leader under which it serves or served last.
+    pub(super) epoch: Epoch,
+    /// The last leader's records did not fit: the next is asked for its whole state.
+    pub(super) want_snapshot: bool,
 }
 
 /// What the storage does for a member beside appending.
@@ -104,32 +124,46 @@ pub(super) enum Role {
 
 impl Ensemble {
     /// The number for the next connection to a leader.
-    pub(super) fn take_dial(&mut self) -> super::event::DialId {
+    fn take_dial(&mut self) -> DialId {
         self.next_dial += 1;
-        super::event::DialId(self.next_dial)
+        DialId(self.next_dial)
+    }
+
+    fn zab_options(&mut self) -> zab::Options {
+        let mut options = zab::Options::new(self.options.my_id, self.options.membership.clone());
+        options.tick_ms = u64::from(self.options.tick_ms);
+        options.init_limit = self.options.init_limit;
+        options.sync_limit = self.options.sync_limit;
+        options.max_time_to_wait_for_epoch_ms = self.options.epoch_wait_max_ms;
+        options.force_snapshot_sync = self.options.force_snapshot_sync;
+        options.want_snapshot = std::mem::take(&mut self.want_snapshot);
+        options
     }
 }
 
 impl Replica {
-    /// A member of an ensemble whose state recovery has brought back into `pipeline`, with the last records of its log. It serves
-    /// nobody before an election is won by it or by another.
+    /// A member of an ensemble whose state recovery has brought back into `pipeline`, with the last records of its log in `history`.
+    /// It serves nobody before an election is won by it or by another.
     pub fn join(
         options: Options,
         ensemble: EnsembleOptions,
-        pipeline: Pipeline,
+        mut pipeline: Pipeline,
         epochs: Epochs,
-        records: Vec<(Zxid, Bytes)>,
+        history: History,
         now: Now,
     ) -> Self {
-        let last = pipeline.zxid();
-        let mut history = History::new(last, ensemble.history_len_max, ensemble.history_bytes_max);
-        history.load(records);
+        let last = pipeline.view().zxid();
+        assert_eq!(history.last_processed(), last, "the history ends where the tree does");
+        pipeline.join(pipeline::Ensemble {
+            server_id: ensemble.my_id,
+            local_sessions: ensemble.local_sessions,
+            local_sessions_upgrading: ensemble.local_session_upgrading,
+        });
         let election = Election::new(election::Options {
-            my_id: ensemble.my_id,
-            membership: ensemble.membership.clone(),
-            notification_min_ms: ensemble.notification_min_ms,
-            notification_max_ms: ensemble.notification_max_ms,
             finalize_wait_ms: ensemble.finalize_wait_ms,
+            notification_interval_min_ms: ensemble.notification_min_ms,
+            notification_interval_max_ms: ensemble.notification_max_ms,
+            ..election::Options::new(ensemble.my_id, ensemble.membership.clone())
         });
         let mut replica = Self::new(options, pipeline, now);
         replica.ensemble = Some(Box::new(Ensemble {
@@ -147,7 +181,8 @@ impl Replica {
             elections: 0,
             election_ms: None,
             commits: 0,
-            digest_mismatches: 0,
+            epoch: Epoch(0),
+            want_snapshot: false,
             options: ensemble,
         }));
         replica.drive(now);
@@ -167,7 +202,52 @@ impl Replica {
 
     /// When it has to be ticked at the latest, if sooner than usual.
     pub fn next_timer(&self) -> Option<Instant> {
-        self.ensemble.as_deref()?.election.timer()
+        let ensemble = self.ensemble.as_deref()?;
+        let of_role = match &ensemble.role {
+            Role::Settling | Role::Looking => None,
+            Role::Leading(leading) => leading.zab.timer(),
+            Role::Following(following) => following.zab.timer(),
+        };
+        of_role.into_iter().chain(ensemble.election.timer()).min()
+    }
+
+    pub(super) fn tick_ensemble(&mut self, now: Now) {
+        let Some(ensemble) = self.ensemble.as_deref_mut() else { return };
+        ensemble.election.tick(now.instant);
+        match &mut ensemble.role {
+            Role::Settling | Role::Looking => {}
+            Role::Leading(leading) => leading.zab.tick(now.instant),
+            Role::Following(following) => following.zab.tick(now.instant),
+        }
+        self.drive(now);
+    }
+
+    /// The log is durable through this.
+    pub(super) fn handle_durable(&mut self, now: Now, through: Zxid) {
+        let Some(ensemble) = self.ensemble.as_deref_mut() else {
+            return self.handle_committed(through);
+        };
+        // A truncation or another state may have come between: the log ends where it says.
+        ensemble.log_durable = through;
+        match &mut ensemble.role {
+            Role::Settling | Role::Looking => {}
+            Role::Leading(leading) => leading.zab.durable(now.instant, through),
+            Role::Following(following) => following.zab.durable(now.instant, through),
+        }
+        self.begin_snapshot();
+    }
+
+    /// Another server tells its vote.
+    pub(super) fn handle_notification(&mut self, now: Now, from: ServerId, bytes: &[u8]) {
+        let Some(ensemble) = self.ensemble.as_deref_mut() else { return };
+        match Notification::decode(bytes) {
+            Ok(notification) => ensemble.election.handle(now.instant, from, &notification),
+            Err(error) => tracing::warn!(from = from.0, %error, "a vote that cannot be read is dropped"),
+        }
+    }
+
+    pub(super) fn packet_bytes_max(&self) -> usize {
+        self.ensemble.as_deref().map_or(0, |ensemble| ensemble.options.packet_bytes_max)
     }
 
     /// Lets every machine say what it has to say, and does it.
@@ -194,7 +274,7 @@ impl Replica {
         }
         assert_eq!(
             ensemble.log_end,
-            self.pipeline.zxid(),
+            ensemble.history.last_record(),
             "a member that votes has applied its whole log, and logged what it has applied"
         );
         ensemble.role = Role::Looking;
@@ -212,44 +292,46 @@ impl Replica {
                 notification.encode(&mut bytes);
                 self.actions.push_back(Action::Notify { to, bytes: bytes.into() });
             }
-            ElectionAction::Elected(outcome) => {
-                assert!(matches!(ensemble.role, Role::Looking), "only who looks for a leader finds one");
-                let took = now.instant.since(ensemble.looking_since);
-                ensemble.election_ms = Some(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
-                ensemble.role_number += 1;
-                let options = ensemble.zab_options();
-                let epochs = ensemble.epochs;
-                match outcome.role {
-                    ElectionRole::Leading => {
-                        tracing::info!(took_ms = took.as_millis() as u64, zxid = %ensemble.log_end, "elected");
-                        let zab = Leader::new(options, now.instant, epochs.accepted, epochs.current, ensemble.log_end);
-                        ensemble.role = Role::Leading(Box::new(Leading::new(zab, now.instant)));
-                        self.actions.push_back(Action::Listen(true));
-                        self.publish_head();
-                    }
-                    role @ (ElectionRole::Following | ElectionRole::Observing) => {
-                        let is_observer = role == ElectionRole::Observing;
-                        tracing::info!(leader = outcome.leader.0, took_ms = took.as_millis() as u64, "a leader is elected");
-                        let dial = ensemble.take_dial();
-                        let zab = Learner::new(
-                            options,
-                            now.instant,
-                            is_observer,
-                            outcome.leader,
-                            epochs.accepted,
-                            epochs.current,
-                            ensemble.log_end,
-                        );
-                        ensemble.role =
-                            Role::Following(Box::new(Following::new(zab, dial, is_observer, now.instant)));
-                        self.actions.push_back(Action::Dial(dial, outcome.leader));
-                    }
-                }
-            }
+            ElectionAction::Elected(outcome) => self.take_role(now, &outcome),
             ElectionAction::MembershipSeen(membership) => {
                 // To take over another configuration is a reconfiguration, which is not built yet.
                 tracing::warn!(version = membership.version, "another server has a newer configuration: not taken over");
             }
+            ElectionAction::VoterLooking(voter) => {
+                if let Role::Leading(leading) = &mut ensemble.role {
+                    leading.zab.voter_looking(now.instant, voter);
+                }
+            }
+        }
+    }
+
+    /// The election has ended.
+    fn take_role(&mut self, now: Now, outcome: &Outcome) {
+        let version = self.pipeline.cut();
+        let packet_bytes_max = self.packet_bytes_max();
+        let ensemble = self.ensemble.as_deref_mut().expect("only members vote");
+        assert!(matches!(ensemble.role, Role::Looking), "only who looks for a leader finds one");
+        let took = now.instant.since(ensemble.looking_since);
+        let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        ensemble.election_ms = Some(took_ms);
+        ensemble.role_number += 1;
+        let options = ensemble.zab_options();
+        let (Epochs { accepted, current }, log_end) = (ensemble.epochs, ensemble.log_end);
+        if outcome.role == ServerState::Leading {
+            tracing::info!(took_ms, zxid = %log_end, "elected");
+            let zab = Leader::new(options, now.instant, accepted, current, log_end);
+            ensemble.role = Role::Leading(Box::new(Leading::new(zab, version.clone(), now.instant)));
+            self.published = version.zxid();
+            self.published_version = version;
+            self.actions.push_back(Action::Listen(true));
+        } else {
+            let is_observer = outcome.role == ServerState::Observing;
+            tracing::info!(leader = outcome.leader.0, took_ms, zxid = %log_end, "a leader is elected");
+            let dial = ensemble.take_dial();
+            let zab = Learner::new(options, now.instant, is_observer, outcome.leader, accepted, current, log_end);
+            let following = Following::new(zab, dial, is_observer, packet_bytes_max, now.instant);
+            ensemble.role = Role::Following(Box::new(following));
+            self.actions.push_back(Action::Dial(dial, outcome.leader));
         }
     }
 
@@ -279,7 +361,7 @@ impl Replica {
             Role::Leading(mut leading) => {
                 tracing::warn!(why, "this server leads no longer");
                 self.actions.push_back(Action::Listen(false));
-                self.log_rest(leading.zab.take_outstanding());
+                self.log_rest(leading.take_proposed());
             }
             Role::Following(mut following) => {
                 tracing::warn!(why, "this server follows no longer");
@@ -295,9 +377,12 @@ impl Replica {
         self.open = OpenBatch::new(self.options.shards);
         self.in_flight.clear();
         self.stalled.clear();
-        self.snapshot_waiting = None;
+        self.snapshot_running &= self.snapshot_waiting.take().is_none();
         self.segment_number += 1;
-        self.pipeline.stand_down();
+        // What was applied stays: the log has it, and the next leader may. What it does not have is cut off then, here and there.
+        let head = self.pipeline.cut();
+        self.pipeline.committed(head.zxid());
+        self.pipeline.rewind(&head, now.instant);
         if was_serving {
             self.stand(Standing::Looking);
         }
@@ -323,3 +408,6 @@ impl Replica {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

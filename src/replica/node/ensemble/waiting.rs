@@ -8,10 +8,13 @@ use std::collections::{HashMap, VecDeque};
 
 use foldhash::fast::FixedState;
 
-use crate::ids::SessionId;
+use crate::ids::{SessionId, Zxid};
 use crate::replica::message::ConnectionId;
+use crate::wire::error_code::ErrorCode;
 use crate::wire::header::Xid;
+use crate::wire::jute::Put;
 use crate::wire::op::OpCode;
+use crate::wire::response::put_reply;
 
 /// A request under way.
 #[derive(Debug)]
@@ -24,24 +27,48 @@ pub(in crate::replica) struct Waiting {
     pub(in crate::replica) op: OpCode,
     /// Whether reads of the session wait for the state before this write.
     pub(in crate::replica) after_read: bool,
-    /// The timeout granted to a handshake, in milliseconds.
-    pub(in crate::replica) timeout_ms: i32,
+    /// Why its outcome will be an error, if this server knows that better than the leader.
+    pub(in crate::replica) refused: Option<ErrorCode>,
     /// The answer, if it is known and waits for those before it only.
-    answer: Option<Vec<u8>>,
+    answer: Option<Answer>,
+}
+
+/// An answer that waits for its turn.
+#[derive(Debug)]
+pub(in crate::replica) struct Answer {
+    pub(in crate::replica) frame: Vec<u8>,
+    /// Whether the connection ends behind it.
+    pub(in crate::replica) close: bool,
 }
 
 impl Waiting {
     pub(in crate::replica) fn new(connection: ConnectionId, xid: Xid, op: OpCode) -> Self {
-        Self { connection, xid, op, after_read: false, timeout_ms: 0, answer: None }
+        Self { connection, xid, op, after_read: false, refused: None, answer: None }
     }
+
+    /// The same with its answer.
+    pub(in crate::replica) fn answered(mut self, frame: Vec<u8>, close: bool) -> Self {
+        self.answer = Some(Answer { frame, close });
+        self
+    }
+}
+
+/// A `sync` under way.
+#[derive(Debug)]
+struct Sync {
+    session: SessionId,
+    connection: ConnectionId,
+    xid: Xid,
+    /// What the answer repeats.
+    path: Option<String>,
 }
 
 /// All that wait.
 #[derive(Default)]
 pub(in crate::replica) struct WaitingLines {
     lines: HashMap<SessionId, VecDeque<Waiting>, FixedState>,
-    /// The sessions of the `sync` requests under way, in the order in which they went to the leader, each with its answer.
-    syncs: VecDeque<(SessionId, Xid, ConnectionId, Vec<u8>)>,
+    /// The `sync` requests under way, in the order in which they went to the leader.
+    syncs: VecDeque<Sync>,
 }
 
 impl WaitingLines {
@@ -50,9 +77,9 @@ impl WaitingLines {
         self.lines.entry(session).or_default().push_back(waiting);
     }
 
-    /// A `sync` that goes to the leader now, and the answer that it gets when it is back.
-    pub(in crate::replica) fn push_sync(&mut self, session: SessionId, waiting: Waiting, answer: Vec<u8>) {
-        self.syncs.push_back((session, waiting.xid, waiting.connection, answer));
+    /// A `sync` that goes to the leader now.
+    pub(in crate::replica) fn push_sync(&mut self, session: SessionId, waiting: Waiting, path: Option<String>) {
+        self.syncs.push_back(Sync { session, connection: waiting.connection, xid: waiting.xid, path });
         self.push(session, waiting);
     }
 
@@ -61,17 +88,17 @@ impl WaitingLines {
         self.syncs.len()
     }
 
-    /// The oldest `sync` is back. Its session.
-    pub(in crate::replica) fn sync_done(&mut self) -> Option<SessionId> {
-        let (session, xid, connection, answer) = self.syncs.pop_front()?;
-        let line = self.lines.get_mut(&session)?;
-        let waiting = line.iter_mut().find(|waiting| {
+    /// The oldest `sync` is back; everything through `zxid` is applied. Its session.
+    pub(in crate::replica) fn sync_done(&mut self, zxid: Zxid) -> Option<SessionId> {
+        let Sync { session, connection, xid, path } = self.syncs.pop_front()?;
+        let waiting = self.lines.get_mut(&session)?.iter_mut().find(|waiting| {
             waiting.op == OpCode::SYNC
-                && waiting.xid == xid
-                && waiting.connection == connection
+                && (waiting.xid, waiting.connection) == (xid, connection)
                 && waiting.answer.is_none()
         })?;
-        waiting.answer = Some(answer);
+        let mut frame = Vec::new();
+        put_reply(&mut frame, xid, zxid, |out| out.put_buffer(path.as_deref().map(str::as_bytes)));
+        waiting.answer = Some(Answer { frame, close: false });
         Some(session)
     }
 
@@ -92,7 +119,7 @@ impl WaitingLines {
     }
 
     /// The next answer that waits for nothing any longer.
-    pub(in crate::replica) fn pop_answered(&mut self, session: SessionId) -> Option<(Waiting, Vec<u8>)> {
+    pub(in crate::replica) fn pop_answered(&mut self, session: SessionId) -> Option<(Waiting, Answer)> {
         self.lines.get(&session)?.front()?.answer.as_ref()?;
         let mut waiting = self.pop(session).expect("there is a front");
         let answer = waiting.answer.take().expect("it was there just now");
