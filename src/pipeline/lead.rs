@@ -112,12 +112,17 @@ impl Pipeline {
     }
 
     /// Puts another state in the place of the present one, as it comes from a leader's snapshot, or from the disk when the
-    /// log has been truncated. Whoever led does not any more. The next zxid is behind the tree's.
+    /// log has been truncated. `last` is its last zxid. Whoever led does not any more.
     ///
     /// # Panics
-    /// If the tree reads owners otherwise than the options say.
-    pub fn replace(&mut self, tree: Tree, sessions: impl IntoIterator<Item = (SessionId, i32)>, mono: Instant) {
-        let last = tree.view().zxid();
+    /// As [`Pipeline::new`].
+    pub fn install(
+        &mut self,
+        tree: Tree,
+        sessions: impl IntoIterator<Item = (SessionId, i32)>,
+        last: Zxid,
+        mono: Instant,
+    ) {
         Self::check_parts(&self.options, &tree, last);
         self.tree = tree;
         self.is_mismatching = false;

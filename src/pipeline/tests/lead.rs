@@ -325,7 +325,7 @@ fn another_state_takes_the_place_of_the_present_one() {
     let Bench { pipeline, .. } = other;
     let last = pipeline.zxid();
     let sessions = vec![(SessionId(0x77), 4000), (SessionId(0x78), 5000)];
-    bench.pipeline.replace(pipeline.tree, sessions.clone(), MONO);
+    bench.pipeline.install(pipeline.tree, sessions.clone(), last, MONO);
     assert_eq!(bench.pipeline.zxid(), last);
     assert!(bench.exists("/theirs") && !bench.exists("/mine"));
     assert_eq!(sessions_of(&bench.pipeline), sessions);
