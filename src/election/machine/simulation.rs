@@ -21,6 +21,8 @@ const FAULTS_MS: u64 = 20_000;
 /// Everything has to be well by then: the longest pause between two notifications is a minute.
 const END_MS: u64 = 150_000;
 const PATIENCE_MS: u64 = 1_500;
+/// More steps than any run takes: a machine whose timer stands still is found out.
+const STEPS_MAX: u64 = 1_000_000;
 /// How often a server looks whether its leader still leads.
 const STEP_MS: u64 = 20;
 
@@ -75,6 +77,7 @@ struct World {
     /// The newest history that a quorum has had.
     kept: (Epoch, Zxid),
     elections: u64,
+    steps: u64,
     trace: u64,
 }
 
@@ -115,6 +118,7 @@ impl World {
             cut: BTreeMap::new(),
             kept: (Epoch(0), Zxid(0)),
             elections: 0,
+            steps: 0,
             trace: 0xcbf2_9ce4_8422_2325,
         }
     }
@@ -271,6 +275,8 @@ impl World {
     }
 
     fn step(&mut self) {
+        self.steps += 1;
+        assert!(self.steps < STEPS_MAX, "time stands still at {} ms", self.now);
         // To the next thing that happens: a message, a timer, or the next look at the world.
         let next_step = (self.now / STEP_MS + 1) * STEP_MS;
         let next_message = self.messages.iter().map(|message| message.at).min().unwrap_or(u64::MAX);
