@@ -60,12 +60,7 @@ pub(super) async fn run(mut replica: Replica, mut inbox: Receiver<ToReplicaInbox
     let config = ensemble.as_ref().map(|ensemble| ensemble.peers.membership.clone());
     let peers = ensemble.map(|ensemble| Peers::start(ensemble.peers, ensemble.election_port));
     let started = clock::now();
-    let mut hands = Hands {
-        shards,
-        log,
-        watch: Stopwatch::new(recovery, started),
-        peers,
-    };
+    let mut hands = Hands { shards, log, watch: Stopwatch::new(recovery, started), peers };
     let mut messages = Vec::with_capacity(INBOX_TAKE_MAX);
     let mut next_tick = started + tick;
     let mut next_log_tick = started + pace;
