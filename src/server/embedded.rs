@@ -73,7 +73,7 @@ use crate::wire::acl::AclList;
 use crate::wire::connect::{ConnectRequest, ConnectResponse, PASSWORD_LEN};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::header::{ReplyHeader, RequestHeader, Xid};
-use crate::wire::jute::{DecodeError, Reader, put_frame};
+use crate::wire::jute::{DecodeError, Put, Reader, put_frame};
 use crate::wire::op::OpCode;
 use crate::wire::request::{CreateRequest, PathVersionRequest, PathWatchRequest, SetDataRequest};
 use crate::wire::stat::Stat;
@@ -158,7 +158,8 @@ impl ZookeeperServer {
             let peer_type = PeerType::Participant;
             (ServerId(id), Member { id: ServerId(id), addresses, peer_type, client: None, secure_client: None })
         });
-        let membership = Membership::new(members.collect(), Quorums::Majority, 0).expect("participants with ports of their own");
+        let membership =
+            Membership::new(members.collect(), Quorums::Majority, 0).expect("participants with ports of their own");
         let membership = Arc::new(membership);
         let members = membership.members.keys().map(|id| Self {
             folder: folder.as_ref().join(id.0.to_string()),
@@ -244,8 +245,7 @@ impl ZookeeperServer {
     /// [`ErrorCode::NO_NODE`], and others.
     pub fn get(&mut self, path: &str) -> Result<(Vec<u8>, Stat), CallError> {
         if self.member.is_some() {
-            let sync = PathRequest { path: path.into() };
-            self.call(OpCode::SYNC, |out| sync.encode(out), |_| Ok(()))?;
+            self.call(OpCode::SYNC, |out| out.put_ustring(path), |_| Ok(()))?;
         }
         let request = PathWatchRequest { path: path.into(), watch: false };
         self.call(
