@@ -21,6 +21,7 @@ address vanish (`ip rule ... blackhole`). That needs neither iptables nor tc, wh
 """
 
 import atexit
+import itertools
 import os
 import re
 import shutil
@@ -272,6 +273,8 @@ class Ensemble:
         self.story = []
         self.generation = dict.fromkeys(self.ids, 1)
         self.retired = []
+        self.may_end = set()                        # servers whose end by themselves is no surprise
+        self._numbers = itertools.count(1)
         self.data_folders = dict(folders or {})     # id to a data folder elsewhere, as on a small disk
         self.members = {identity: self._member(identity, kind) for identity, kind in zip(self.ids, kinds)}
 
@@ -348,7 +351,7 @@ class Ensemble:
             if value:
                 return value
             for identity, member in self.members.items():
-                if member.process is not None and member.process.poll() is not None:
+                if identity not in self.may_end and member.process is not None and member.process.poll() is not None:
                     raise Trouble(f"{member.name} has ended with {member.process.returncode} by itself\n{self.report()}")
             if time.monotonic() > deadline:
                 raise Trouble(f"not within {seconds_max:.0f} s: {what}\n{self.report()}")
@@ -379,6 +382,18 @@ class Ensemble:
         leader = self.wait("all serve, one leads, the others follow it", settled, seconds_max)
         self.note(f"settled: {self.members[leader].name} leads")
         return leader
+
+    def allow_end(self, identity):
+        """From now on this one may end by itself. Returns a function that tells whether it has."""
+        self.may_end.add(identity)
+        return lambda: not self.members[identity].alive()
+
+    def forbid_end(self, identity):
+        self.may_end.discard(identity)
+
+    def sequence(self):
+        """A number that was not given before."""
+        return next(self._numbers)
 
     # --- doing -----------------------------------------------------------------------------------------
 

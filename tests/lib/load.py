@@ -36,6 +36,7 @@ CONNECT_SECONDS = 1.5
 PROGRESS_SECONDS_MAX = 60.0
 JOIN_SECONDS_MAX = 30.0
 BURST = 6
+ABANDONED_MS = 2000
 
 
 @dataclass
@@ -46,7 +47,7 @@ class Verdict:
 
 
 class Load:
-    def __init__(self, ensemble, *, workers=6, keys=5, seed=0, session_ms=12_000, sure_sync=True, leave=0.003, pace=0.002,
+    def __init__(self, ensemble, *, workers=6, keys=5, seed=0, session_ms=6000, sure_sync=True, leave=0.003, pace=0.002,
                  witness=False):
         self.ensemble = ensemble
         self.session_ms = session_ms
@@ -233,14 +234,18 @@ class Worker:
             self._odd(f"creating {path}", err)
 
     def _leave(self):
-        """The session ends: in order, or by silence."""
+        """The session ends: in order, or by silence. Before it falls silent it asks for a short timeout, and so moves."""
         if self.chance.random() < 0.5:
             self.client.end()
             self.load.figures["sessions closed"] += 1
+            self.client, self.ticket = None, None
         else:
-            self.client.drop()
-            self.load.figures["sessions abandoned"] += 1
-        self.client, self.ticket = None, None
+            self.disconnect()
+            self.ticket["timeout_ms"] = ABANDONED_MS
+            if self.connect():
+                self.client.drop()
+                self.load.figures["sessions abandoned"] += 1
+                self.client, self.ticket = None, None
 
     def hold(self):
         """After the end of the load: is its session still there? It is connected from here on."""
