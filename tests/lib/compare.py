@@ -21,6 +21,11 @@ SESSION_MS = 30_000
 LOCAL = {"/zookeeper/config": ("mtime", "version")}
 
 
+def ttl_owner(ttl_ms):
+    """What the server keeps as the owner of a TTL znode (EphemeralType.TTL)."""
+    return ttl_ms | -1 << 56
+
+
 class Different(Exception):
     """Members of one ensemble hold different data."""
 
@@ -62,8 +67,9 @@ def read_acls(client, paths):
     return acls
 
 
-def digest(tree):
-    """AdHash of all znodes, as ZooKeeper's DigestCalculator defines it: what is below /zookeeper does not count."""
+def digest(tree, hidden_owners):
+    """AdHash of all znodes, as ZooKeeper's DigestCalculator defines it: what is below /zookeeper does not count. The digest
+    counts the owner of a container or TTL znode, which no client is shown: `hidden_owners` has it by path."""
     total = 0
     for path, (value, stat) in tree.items():
         if path.startswith("/zookeeper/"):
@@ -72,7 +78,7 @@ def digest(tree):
         crc = zlib.crc32(b"" if path == "/" else path.encode())
         crc = zlib.crc32(value or b"", crc)
         crc = zlib.crc32(struct.pack(">qqqqqiiiq", stat["czxid"], stat["mzxid"], stat["pzxid"], stat["ctime"], stat["mtime"],
-                                     stat["version"], creates, stat["aversion"], stat["ephemeralOwner"]), crc)
+                                     stat["version"], creates, stat["aversion"], hidden_owners.get(path, stat["ephemeralOwner"])), crc)
         total += crc
     return total & (1 << 64) - 1
 
@@ -105,8 +111,8 @@ def connect(member, seconds_max=REST_SECONDS_MAX, timeout_ms=SESSION_MS):
             time.sleep(0.05)  # the polling interval of a bounded wait
 
 
-def same_everywhere(ensemble, idle=lambda: None):
-    """Compares all members that run; waits until they rest. `idle` is called now and then, for pings. Returns the tree."""
+def same_everywhere(ensemble):
+    """Compares all members that run; waits until they rest. Returns the tree."""
     deadline = time.monotonic() + REST_SECONDS_MAX
     members = [ensemble[identity] for identity in ensemble.running()]
     with ExitStack() as stack:
@@ -115,10 +121,9 @@ def same_everywhere(ensemble, idle=lambda: None):
             clients.append(connect(member))
             stack.callback(clients[-1].end)
         while True:
-            idle()
             try:
                 tree = _compare(members, clients)
-                _compare_digests(members, clients, tree)
+                _compare_digests(members, clients, digest(tree, ensemble.hidden_owners))
                 return tree
             except Moving as moving:
                 for client in clients:
@@ -155,14 +160,13 @@ def _compare(members, clients):
     return states[0][0]
 
 
-def _compare_digests(members, clients, tree):
+def _compare_digests(members, clients, due):
     """Uses up zxids with requests that fail until all servers keep their digest, and compares."""
     zxid = _newest(clients)
     while zxid % HASH_EVERY:
         zxid = clients[0].ask_all(Op.DELETE, [path_version("/no-such-znode", -1)] * (HASH_EVERY - zxid % HASH_EVERY))[-1][0]
     if _newest(clients) != zxid:
         raise Moving("something was written meanwhile")
-    due = digest(tree)
     for member in members:
         lines = four_letters(member.host, member.port, b"hash").decode().split("\n")
         kept = dict(line.split(": ") for line in lines if ": " in line)

@@ -262,6 +262,12 @@ class Member(Server):
 class Ensemble:
     """See the top of the file. Ids are 1, 2, ... in the order of `kinds`."""
 
+    stand_in = None             # the kind that plays all parts, to test a test
+
+    @classmethod
+    def play_as(cls, kind):
+        return cls.stand_in or kind
+
     def __init__(self, kinds, *, observers=(), config=None, network="loopback", jvm_flags=(), folders=None, label="ensemble"):
         self.observers = set(observers)
         self.config = dict(config or {})
@@ -274,6 +280,7 @@ class Ensemble:
         self.generation = dict.fromkeys(self.ids, 1)
         self.retired = []
         self.may_end = set()                        # servers whose end by themselves is no surprise
+        self.hidden_owners = {}                     # path to the owner of a TTL znode that lasts, see compare.digest
         self._numbers = itertools.count(1)
         self.data_folders = dict(folders or {})     # id to a data folder elsewhere, as on a small disk
         self.members = {identity: self._member(identity, kind) for identity, kind in zip(self.ids, kinds)}

@@ -70,6 +70,7 @@ def scenario(into, *, size=3, network="loopback", observers=(), sure_sync=True, 
 def arguments(about):
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kinds", default="zoo,zoo,zoo", help="zoo or apache, one for each server; repeated for larger ensembles")
+    parser.add_argument("--stand-in", choices=["apache", "zoo"], help="all servers are of this kind, whatever they should be")
     parser.add_argument("--only", action="append", help="scenarios whose names contain this")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--long", action="store_true", help="also those that are left out of the quick set")
@@ -86,6 +87,7 @@ def run(title, scenarios, about, options=None):
             print(f"{each.name:28} {'' if each.quick else '(--long) '}{each.about}")
         return 0
     kinds = options.kinds.split(",")
+    Ensemble.stand_in = options.stand_in
     chosen = [each for each in scenarios if (each.quick or options.long or options.only)
               and (not options.only or any(word in each.name for word in options.only))]
     if not chosen:
@@ -114,7 +116,7 @@ def run(title, scenarios, about, options=None):
 
 
 def run_one(title, each, kinds, seed, keep=False):
-    kinds = list(each.kinds or itertools.islice(itertools.cycle(kinds), each.size))
+    kinds = [Ensemble.play_as(kind) for kind in each.kinds or itertools.islice(itertools.cycle(kinds), each.size)]
     begin = time.monotonic()
     figures, note, outcome, ensemble = None, "", "ok", None
     try:
