@@ -4,6 +4,7 @@
 //! that a simulator can cut them anywhere. Whoever performs the actions keeps the order of those that concern the same thing: the
 //! log, one peer, one link, one shard.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::message::{ShardBatch, ToShard};
@@ -64,10 +65,16 @@ pub enum Event {
 
     /// The epochs are durable ([`Action::SaveEpochs`]).
     EpochsSaved,
+    /// There is no room for them: those before hold.
+    EpochsFailed,
     /// The log ends where it was to end, and this is the state there ([`Action::Truncate`]).
     Truncated(Box<Reloaded>),
+    /// What lies before the cut is not here any more; nothing was changed.
+    TruncateImpossible,
     /// The state that the leader sent is durable and has replaced what was there ([`Action::Install`]).
     Installed(Zxid),
+    /// There is no room for it; on the disk everything is as before.
+    InstallFailed(Zxid),
 
     /// Another server's vote has come over the election port: the bytes of one frame.
     Notification {
@@ -95,7 +102,7 @@ pub struct Reloaded {
     /// Its znodes.
     pub tree: Tree,
     /// Its sessions and their timeouts in milliseconds.
-    pub sessions: Vec<(SessionId, i32)>,
+    pub sessions: BTreeMap<SessionId, i32>,
 }
 
 /// What has to be done.

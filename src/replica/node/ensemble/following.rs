@@ -10,12 +10,12 @@ use super::waiting::{Waiting, WaitingLines};
 use super::{Ensemble, Role};
 use crate::ids::{Epoch, SessionId, Zxid};
 use crate::pipeline::{Awaiting, FollowError, Followed, LearnerReopened, Request, Route, answer_of};
-use crate::replica::batch::ReplyKind;
 use crate::quorum::Membership;
+use crate::replica::batch::ReplyKind;
 use crate::replica::event::{Action, DialId, Now, Reloaded};
 use crate::replica::message::{Connect, ConnectionId, Write};
 use crate::replica::node::Replica;
-use crate::storage::apache::{SnapProgress, SnapReader};
+use crate::storage::apache::{Limits, Pushed, SnapReader};
 use crate::storage::log::BatchBuilder;
 use crate::time::Instant;
 use crate::tree::Change;
@@ -120,9 +120,9 @@ impl Replica {
                 }
                 following.zab.heard(now.instant);
                 match snapshot.push(&bytes) {
-                    Ok(SnapProgress::More) => return,
-                    Ok(SnapProgress::Done { rest }) => {
-                        following.reader.push(&bytes[bytes.len() - rest..]);
+                    Ok(Pushed::More) => return,
+                    Ok(Pushed::Complete { used }) => {
+                        following.reader.push(&bytes[used..]);
                         following.received = following.snapshot.take();
                         following.zab.snapshot_received(now.instant);
                     }
@@ -166,7 +166,7 @@ impl Replica {
                 }
                 LearnerAction::Truncate { to } => self.truncate(to),
                 LearnerAction::ReceiveSnapshot { zxid } => {
-                    let reader = SnapReader::new(*self.pipeline.tree().options(), zxid);
+                    let reader = SnapReader::new(*self.pipeline.tree().options(), zxid, Limits::default());
                     following.snapshot = Some(Box::new(reader));
                 }
                 LearnerAction::InstallSnapshot { zxid } => self.install_received(now, zxid),
@@ -266,11 +266,9 @@ impl Replica {
             told = Some(connection);
             let kind = if waiting.op == OpCode::CREATE_SESSION {
                 match followed.created() {
-                    Some(created) => ReplyKind::Opened {
-                        session,
-                        timeout_ms: created.timeout_ms,
-                        password: created.password,
-                    },
+                    Some(created) => {
+                        ReplyKind::Opened { session, timeout_ms: created.timeout_ms, password: created.password }
+                    }
                     None => ReplyKind::Refused,
                 }
             } else {
@@ -425,7 +423,9 @@ impl Replica {
 
     /// What has collected for the log and for the leader goes out.
     pub(in crate::replica) fn flush_learner(&mut self) {
-        let Some(Ensemble { role: Role::Following(following), held, .. }) = self.ensemble.as_deref_mut() else { return };
+        let Some(Ensemble { role: Role::Following(following), held, .. }) = self.ensemble.as_deref_mut() else {
+            return;
+        };
         if !following.out.is_empty() {
             self.actions.push_back(Action::ToLeader(following.dial, std::mem::take(&mut following.out)));
         }
