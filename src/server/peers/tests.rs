@@ -288,7 +288,14 @@ fn it_is_told_who_can_be_reached() {
         assert!(matches!(server.next().await, Event::PeerLost(ServerId(2))), "nobody listens");
         let theirs = Listener::bind(SocketAddr::from(([127, 0, 0, 1], their_port)), 8).expect("still free");
         let (other, _) = Other::accept(&theirs).await;
-        assert!(matches!(server.next().await, Event::PeerConnected(ServerId(2))));
+        // As often as it was dialled in vain.
+        loop {
+            match server.next().await {
+                Event::PeerLost(ServerId(2)) => {}
+                Event::PeerConnected(ServerId(2)) => break,
+                other => panic!("not {}", name(&other)),
+            }
+        }
         drop(other);
         assert!(matches!(server.next().await, Event::PeerLost(ServerId(2))));
     });
