@@ -582,3 +582,30 @@ fn links_and_proposals_are_bounded() {
     leader.propose(NOW, zxid(5, 9), big);
     assert!(steps_down(&actions(&mut leader), "proposals wait"));
 }
+
+#[test]
+fn a_learner_that_does_not_read_is_closed_before_its_queue_grows_too_long() {
+    for observer in [false, true] {
+        let kind = if observer { PacketType::OBSERVERINFO } else { PacketType::FOLLOWERINFO };
+        let mut leader = established();
+        join(&mut leader, B, info(kind, if observer { 4 } else { 3 }, 4), zxid(4, 7), &history());
+        let big = Bytes::from(vec![0; 64 << 20]);
+        let mut counter = 0;
+        let closed = loop {
+            counter += 1;
+            let next = zxid(5, counter);
+            leader.propose(NOW, next, big.clone());
+            leader.durable(NOW, next);
+            feed(&mut leader, A, ack(next));
+            leader.ping_all();
+            feed(&mut leader, A, packet(PacketType::PING, next));
+            leader.tick(NOW);
+            let caused = actions(&mut leader);
+            assert!(!is_closed(&caused, A, ""), "this one answers its pings");
+            if is_closed(&caused, B, "bytes behind") {
+                break counter;
+            }
+        };
+        assert_eq!(closed, 17, "1 GiB in pieces of 64 MiB");
+    }
+}

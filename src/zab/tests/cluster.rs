@@ -47,14 +47,12 @@ pub(in crate::zab) enum Fault {
     AckBeforeSync,
     /// A learner's currentEpoch is saved before the history of that epoch.
     EpochBeforeHistory,
-    /// The disk reports an epoch before it has it.
+    /// Epochs are reported and never reach the disk.
     EpochNotSaved,
     /// TRUNC is reported and not done.
     SkippedTruncation,
     /// A leader takes itself for the whole ensemble.
     CommitWithoutQuorum,
-    /// A snapshot is reported before it is durable.
-    SnapshotNotInstalled,
 }
 
 /// splitmix64: all that is random here.
@@ -662,6 +660,9 @@ impl Cluster {
         for op in node.queue.drain(..).take(done) {
             node.disk.carry_out(&op, fault);
         }
+        if fault == Fault::EpochNotSaved {
+            (node.disk.accepted, node.disk.current) = (Epoch(0), Epoch(0));
+        }
         node.role = Role::Down;
         self.check_durability();
     }
@@ -705,19 +706,6 @@ impl Cluster {
                 Role::Learning(learner, ..) => learner.durable(now, txn.0),
                 _ => {}
             },
-            (DiskOp::Epochs(accepted, current), Fault::EpochNotSaved) => {
-                let epochs = (accepted.unwrap_or(node.disk.accepted), current.unwrap_or(node.disk.current));
-                match &mut node.role {
-                    Role::Leading(leader, _) => leader.epochs_saved(now, epochs.0, epochs.1),
-                    Role::Learning(learner, ..) => learner.epochs_saved(now, epochs.0, epochs.1),
-                    _ => {}
-                }
-            }
-            (DiskOp::Install(zxid, _), Fault::SnapshotNotInstalled) => {
-                if let Role::Learning(learner, ..) = &mut node.role {
-                    learner.snapshot_installed(now, *zxid);
-                }
-            }
             _ => {}
         }
         node.queue.push_back(op);
