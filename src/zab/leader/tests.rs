@@ -511,7 +511,7 @@ fn a_sync_waits_for_what_was_proposed_and_for_a_quorum_that_still_follows() {
     let done = sent(A, packet(PacketType::SYNC, Zxid::ZERO));
     let mut leader = established();
     assert_eq!(feed(&mut leader, A, sync_request()), [ping(START)], "who has been replaced must not answer");
-    assert_eq!(feed(&mut leader, A, packet(PacketType::PING, START)), [done.clone()]);
+    assert_eq!(feed(&mut leader, A, packet(PacketType::PING, START)), std::slice::from_ref(&done));
 
     let first = propose(&mut leader, 1);
     leader.durable(NOW, first);

@@ -515,7 +515,7 @@ impl Cluster {
         let txn = (leader.last_proposed().next(), number);
         leader.propose(now, txn.0, record(txn));
         node.log.push(txn);
-        self.to_disk(id, DiskOp::Append(txn));
+        self.queue_for_disk(id, DiskOp::Append(txn));
     }
 
     fn some_client_syncs(&mut self) {
@@ -697,16 +697,15 @@ impl Cluster {
         node.role = if node.queue.is_empty() { Role::Looking } else { Role::Draining };
     }
 
-    fn to_disk(&mut self, id: ServerId, op: DiskOp) {
+    fn queue_for_disk(&mut self, id: ServerId, op: DiskOp) {
         let (now, fault) = (self.now, self.fault);
         let node = self.node(id);
-        match (&op, fault) {
-            (DiskOp::Append(txn), Fault::AckBeforeSync) => match &mut node.role {
+        if let (DiskOp::Append(txn), Fault::AckBeforeSync) = (&op, fault) {
+            match &mut node.role {
                 Role::Leading(leader, _) => leader.durable(now, txn.0),
                 Role::Learning(learner, ..) => learner.durable(now, txn.0),
                 _ => {}
-            },
-            _ => {}
+            }
         }
         node.queue.push_back(op);
     }
@@ -740,7 +739,9 @@ impl Cluster {
 
     fn leader_action(&mut self, id: ServerId, action: LeaderAction) {
         match action {
-            LeaderAction::SaveEpochs { accepted, current } => self.to_disk(id, DiskOp::Epochs(accepted, current)),
+            LeaderAction::SaveEpochs { accepted, current } => {
+                self.queue_for_disk(id, DiskOp::Epochs(accepted, current))
+            }
             LeaderAction::Send { link, packet } => {
                 if let Some(wire) = self.wires.get_mut(&link) {
                     self.marks.diffs += usize::from(packet.kind == PacketType::DIFF);
@@ -795,7 +796,7 @@ impl Cluster {
             LearnerAction::SaveEpochs { accepted, current } => {
                 // As ZOOKEEPER-4643: the epoch of a history that is not there yet.
                 let current = if self.fault == Fault::EpochBeforeHistory { current.or(accepted) } else { current };
-                self.to_disk(id, DiskOp::Epochs(accepted, current));
+                self.queue_for_disk(id, DiskOp::Epochs(accepted, current));
             }
             LearnerAction::Send(packet) => {
                 let link = *link;
@@ -807,7 +808,7 @@ impl Cluster {
                 let txn = txn(&bytes);
                 assert_eq!(txn.0, zxid);
                 node.log.push(txn);
-                self.to_disk(id, DiskOp::Append(txn));
+                self.queue_for_disk(id, DiskOp::Append(txn));
             }
             LearnerAction::Commit(zxid) => {
                 while node.log.get(node.applied).is_some_and(|txn| txn.0 <= zxid) {
@@ -820,14 +821,14 @@ impl Cluster {
             LearnerAction::Truncate { to } => {
                 node.log.retain(|txn| txn.0 <= to);
                 node.applied = node.applied.min(node.log.len());
-                self.to_disk(id, DiskOp::Truncate(to));
+                self.queue_for_disk(id, DiskOp::Truncate(to));
             }
             LearnerAction::ReceiveSnapshot { .. } => snapshot.clear(),
             LearnerAction::InstallSnapshot { zxid } => {
                 node.log = std::mem::take(snapshot);
                 node.applied = node.log.len();
                 let log = node.log.clone();
-                self.to_disk(id, DiskOp::Install(zxid, log));
+                self.queue_for_disk(id, DiskOp::Install(zxid, log));
             }
             LearnerAction::ConfigurationSeen(text) => {
                 let text = std::str::from_utf8(&text).expect("a text");
