@@ -101,6 +101,7 @@ impl Server {
         let recovery = clock::now().since(begun);
         let listener = Listener::bind(options.listen, options.listen_backlog)?;
         let address = listener.local_addr();
+        options.storage = options.storage.checked();
         options.pipeline.txn_bytes_max = options.storage.record_len_max.saturating_sub(TXN_OVERHEAD_BYTES);
         Arc::make_mut(&mut options.shard.about).client_port = address.port();
         let is_direct = folder.is_direct;

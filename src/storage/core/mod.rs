@@ -47,6 +47,8 @@ use crate::ids::{Epoch, Zxid};
 
 /// Batches that collect behind a busy disk are merged up to this many bytes of records into one frame.
 pub const MERGE_LEN_MAX: usize = 1 << 20;
+/// The longest record that the log takes, whatever the options say: two of them fit into the longest segment.
+pub const RECORD_LEN_MAX: usize = 500 << 20;
 /// Most buffers that are kept for use again; more are freed.
 pub const SPARE_BUFFERS_MAX: usize = 8;
 /// Longer buffers are not kept.
@@ -63,6 +65,11 @@ pub struct Options {
     /// Longest payload of a record, bytes.
     pub record_len_max: usize,
     /// Whether a batch is acknowledged only when it would survive a power cut (`forceSync`).
+    ///
+    /// Without, a power cut may take the last of what was acknowledged, and does so silently where what is left is a whole
+    /// prefix of the log. Where it is not (a later write arrived and an earlier one did not), recovery refuses and names the
+    /// place: which records to give up is the operator's to say, and in an ensemble a member with an emptied folder gets
+    /// everything from the others. A process that was killed loses nothing either way.
     pub force_sync: bool,
     /// How many snapshots are kept (`autopurge.snapRetainCount`) with the log behind the oldest of them; 0 keeps all.
     pub snapshots_retained: usize,
@@ -75,11 +82,13 @@ impl Default for Options {
 }
 
 impl Options {
-    /// The same with lengths that work together: a segment holds at least two of the longest records.
+    /// The same with lengths that work together: a segment holds at least two of the longest records, and is not longer than
+    /// [`SEGMENT_LEN_MAX`]; so no record is longer than [`RECORD_LEN_MAX`], whatever was asked for.
     #[must_use]
     pub fn checked(mut self) -> Self {
+        self.record_len_max = self.record_len_max.min(RECORD_LEN_MAX);
         let least = (SEGMENT_HEADER_LEN + 2 * self.record_frame_len_max() + 4 * BLOCK_LEN) as u64;
-        self.segment_len = self.segment_len.max(least).next_multiple_of(BLOCK_LEN as u64);
+        self.segment_len = self.segment_len.clamp(least, SEGMENT_LEN_MAX).next_multiple_of(BLOCK_LEN as u64);
         assert!(self.segment_len <= SEGMENT_LEN_MAX, "a segment of {} bytes", self.segment_len);
         self
     }

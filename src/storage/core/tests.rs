@@ -649,3 +649,16 @@ fn epochs_are_saved_behind_what_was_appended_before() {
     }
     assert_eq!(rig.disk.files()["acceptedEpoch"], b"5", "as Apache writes it");
 }
+
+#[test]
+fn options_of_any_size_fit_together() {
+    for record_len_max in [0, 1, 4096, 1 << 20, 255 << 20, 256 << 20, 512 << 20, RECORD_LEN_MAX, 2 << 30, usize::MAX] {
+        for segment_len in [0, 1, 64 << 20, 1 << 30, (1 << 30) + 1, 1 << 40, u64::MAX] {
+            let options = Options { segment_len, record_len_max, ..options() }.checked();
+            assert!(options.segment_len <= SEGMENT_LEN_MAX, "{options:?}");
+            assert!(options.record_len_max == record_len_max.min(RECORD_LEN_MAX));
+            assert!(options.batch_cost_max() >= options.record_len_max as u64, "{options:?}");
+            assert_eq!(options.clone().checked(), options);
+        }
+    }
+}
