@@ -375,8 +375,11 @@ fn kind_of_file(name: &str, tail: &LogTail) -> String {
 fn no_damage_loses_anything_silently() {
     let mut silent = Vec::new();
     let mut total = [0_usize; 2];
-    let ends =
-        [("closed in order", End::Closed), ("killed while idle", End::Killed), ("cut and replaced before", End::Rebuilt)];
+    let ends = [
+        ("closed in order", End::Closed),
+        ("killed while idle", End::Killed),
+        ("cut and replaced before", End::Rebuilt),
+    ];
     for (what, end) in ends {
         let folder = folder(0x1111_2222_3333_4444, end);
         let other_log = self::folder(0x5555_6666_7777_8888, end).files;

@@ -13,8 +13,8 @@ use super::{EXIT_CONFIG, EXIT_FAILED};
 use crate::ids::Zxid;
 use crate::storage::dump::{self, LogItem};
 use crate::storage::log::LogIndex;
-use crate::storage::recovery;
 use crate::storage::log::format::segment_name;
+use crate::storage::recovery;
 use crate::wire::txn::TxnRecord;
 
 /// Runs one of the two.
@@ -391,7 +391,10 @@ mod tests {
     fn a_sound_log_is_found_sound_and_a_damaged_one_not() {
         let dir = folder();
         let (sound, text) = said("log verify", dir.path());
-        assert!(sound && text.ends_with("the log is sound: 5 records in one chain, and the tree is what each says\n"), "{text}");
+        assert!(
+            sound && text.ends_with("the log is sound: 5 records in one chain, and the tree is what each says\n"),
+            "{text}"
+        );
 
         // One byte of the third record.
         let segment = file(dir.path(), "log.0");
@@ -428,8 +431,7 @@ mod tests {
             kind: CreateKind::Persistent,
             parent_cversion: 1,
         });
-        let header =
-            TxnHeader { session: SessionId(1), cxid: 1, zxid: Zxid(1), time: WallTime(1), op: OpCode::CREATE };
+        let header = TxnHeader { session: SessionId(1), cxid: 1, zxid: Zxid(1), time: WallTime(1), op: OpCode::CREATE };
         let mut bytes = Vec::new();
         // The digest of some other tree.
         let digest = Some(TxnDigest { version: TxnDigest::VERSION, tree: 12345 });

@@ -565,8 +565,7 @@ impl Disk for Ring {
         let direct = self.places[self.file(file).place].direct;
         while filled < buffer.len() {
             let (at, rest) = (offset + filled as u64, &mut buffer[filled..]);
-            let read =
-                if direct { self.read_aligned(file, at, rest) } else { self.file(file).file.read_at(rest, at) };
+            let read = if direct { self.read_aligned(file, at, rest) } else { self.file(file).file.read_at(rest, at) };
             match read {
                 Ok(0) => break,
                 Ok(len) => filled += len,
@@ -893,7 +892,8 @@ mod tests {
         let twice = Options { snapshot_folder: Some(log.path().join(".")), ..Options::default() };
         assert_eq!(Ring::open(log.path(), &twice).expect("opens").places.len(), 1);
         // What the operator left in the wrong one is not passed over.
-        let error = Ring::open(data.path(), &Options { snapshot_folder: Some(log.path().to_owned()), ..Options::default() });
+        let error =
+            Ring::open(data.path(), &Options { snapshot_folder: Some(log.path().to_owned()), ..Options::default() });
         let error = error.err().expect("refused").to_string();
         assert!(error.contains("snapshot.0000000000000005") && error.contains("dataDir"), "{error}");
     }
