@@ -156,7 +156,8 @@ pub enum Report {
         through: Zxid,
     },
     /// Batches may be admitted as long as the sum of their [`Batch::cost`], from the first since the core was opened, is
-    /// not above this. Never falls.
+    /// not above this. Never falls, except where [`Report::Truncated`], [`Report::Installed`] and
+    /// [`Report::InstallFailed`] say so.
     Room {
         /// The sum, bytes.
         admit_through: u64,
@@ -172,7 +173,8 @@ pub enum Report {
         /// Why.
         error: StorageError,
     },
-    /// The log is cut, durably. Room is counted anew: the next [`Report::Room`] may tell less than the one before.
+    /// The log is cut, durably, or there was nothing to cut. Costs and room count from the start again, as if the core had just
+    /// been opened: nothing may be appended before the next [`Report::Room`].
     Truncated {
         /// The last record that is left.
         through: Zxid,
@@ -192,12 +194,14 @@ pub enum Report {
         /// Why.
         error: StorageError,
     },
-    /// The snapshot is durable and has taken the place of everything. Room is counted anew, as behind [`Report::Truncated`].
+    /// The snapshot is durable and has taken the place of everything. Costs and room count from the start again, as behind
+    /// [`Report::Truncated`].
     Installed {
         /// Its zxid; the log goes on behind it.
         zxid: Zxid,
     },
-    /// There is no room for the snapshot. Everything is as before.
+    /// There is no room for the snapshot. Everything is as before, and costs count on; the next [`Report::Room`] may tell less
+    /// than the one before.
     InstallFailed {
         /// The snapshot's zxid.
         zxid: Zxid,
