@@ -197,13 +197,13 @@ impl Votes {
 
     /// Said once for each time that a server cannot be reached.
     fn tell_unreachable(&self, to: ServerId, error: &io::Error) {
-        self.events.push(Event::PeerLost(to));
         let mut peers = self.peers.borrow_mut();
         let is_told = peers.get_mut(&to).is_some_and(|peer| std::mem::replace(&mut peer.is_unreachable_told, true));
         if is_told {
             tracing::debug!(server = to.0, %error, "still cannot be reached at its election port");
         } else {
             tracing::info!(server = to.0, %error, "cannot be reached at its election port; tried again while there is something to tell");
+            self.events.push(Event::PeerLost(to));
         }
     }
 
@@ -360,7 +360,9 @@ impl Votes {
                 hurry.set();
             }
         }
-        self.events.push(Event::PeerConnected(id));
+        if self.options.membership.members.contains_key(&id) {
+            self.events.push(Event::PeerConnected(id));
+        }
         let (votes, writing) = (self.clone(), connection.clone());
         spawn_local(async move { votes.write(id, writing).await });
         let votes = self.clone();

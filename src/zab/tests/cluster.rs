@@ -498,7 +498,7 @@ impl Cluster {
         }
         if let Some(id) = self.pick(is_ready) {
             for _ in 0..=self.random.below(3) {
-                self.propose(id, true);
+                self.propose(id);
             }
             self.carry_out(id);
         }
