@@ -27,6 +27,7 @@ mod load;
 mod notices;
 pub mod properties;
 mod settings;
+mod stores;
 
 use std::collections::BTreeSet;
 use std::fmt;
