@@ -48,10 +48,7 @@ impl Trust {
         let mut hints = Vec::new();
         for (at, certificate) in certificates.iter().enumerate() {
             let parts = Certificate::parse(certificate).map_err(|error| (at, error.to_string()))?;
-            let hint = DistinguishedName::from(parts.subject.to_vec());
-            if !hints.contains(&hint) {
-                hints.push(hint);
-            }
+            hints.push(DistinguishedName::from(parts.subject.to_vec()));
             if parts.may_sign() {
                 roots.add(certificate.clone()).map_err(|error| (at, error.to_string()))?;
             }

@@ -118,9 +118,9 @@ impl Bags {
     }
 
     /// Each key gets the certificate of its id and those above it, as far as they are there.
-    fn into_store(self) -> Store {
+    fn into_store(mut self) -> Store {
         let mut store = Store::default();
-        for key in self.keys {
+        for key in std::mem::take(&mut self.keys) {
             let own = self.certificates.iter().find(|bag| bag.id.is_some() && bag.id == key.id);
             let mut chain: Vec<CertificateDer<'static>> = own.map(|bag| bag.certificate.clone()).into_iter().collect();
             // Bounded: each certificate is taken once.
