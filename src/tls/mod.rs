@@ -18,3 +18,6 @@ pub mod trust;
 
 pub use acceptor::{Acceptor, ClientAuth, Identity, Protocol, TlsError};
 pub use session::{Session, TLS_HANDSHAKE};
+
+#[cfg(test)]
+mod tests;
