@@ -159,7 +159,7 @@ fn clients_that_are_not_believed() {
     let acceptor = acceptor(ClientAuth::Need, &BOTH);
     for protocol in BOTH {
         for (shown, key, words) in [
-            ("stranger.pem", "stranger.pem", "UnknownIssuer"),
+            ("stranger.pem", "stranger.pem", "CaUsedAsEndEntity"),
             ("client_expired.pem", "client_expired.pem", "xpired"),
             ("client_leaf.pem", "client_leaf.pem", "UnknownIssuer"),
             // Somebody else's certificate.
