@@ -1,4 +1,6 @@
 //! The simulator.
+#![allow(unreachable_pub, reason = "the modules of a test have no other users than each other")]
+
 mod client;
 mod ensemble;
 mod faults;
@@ -23,5 +25,23 @@ fn first() {
         plan.trace = std::env::var("ZOO_SIM_TRACE").is_ok();
         let outcome = run::run(plan);
         println!("{seed} {:?} {:x} {:?}", outcome.violation, outcome.hash, outcome.figures);
+    }
+}
+
+#[test]
+fn bites() {
+    for sabotage in [plan::Sabotage::AckBeforeSync, plan::Sabotage::EventAfterRead] {
+        let mut found = None;
+        for seed in 0..50 {
+            let mut plan = plan::Plan::of(seed, Some(sabotage));
+            plan.participants = 1;
+            plan.observers = 0;
+            let outcome = run::run(plan);
+            if outcome.violation.is_some() {
+                found = outcome.violation.map(|violation| (seed, violation));
+                break;
+            }
+        }
+        println!("{sabotage:?} {found:?}");
     }
 }
