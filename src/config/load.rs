@@ -13,6 +13,7 @@ use super::ensemble::MemberLine;
 use super::settings::{Setting, Settings, canonical, parse_interval};
 use super::*;
 use crate::ids::ServerId;
+use crate::quorum::HostPort;
 
 /// Where the configuration comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -458,7 +459,7 @@ fn quorum(
     my_id: Option<i64>,
 ) -> Result<(Option<QuorumConfig>, Option<(HostPort, MemberLine)>), ConfigError> {
     let multi_address = settings.flag("multiAddress.enabled", false);
-    let ensemble = Ensemble::parse(lines, multi_address)?;
+    let ensemble = ensemble::parse(lines, multi_address)?;
     let standalone_enabled = settings.boolean("standaloneEnabled", true)?;
     if let Some(3) | None = settings.int("electionAlg", "only 3 is supported: remove the line")? {
     } else {
@@ -483,7 +484,7 @@ fn quorum(
         let place = lines.first().map(|line| line.place.clone());
         Err(ConfigError::new(ErrorKind::Conflict, problem, advice).at(place))
     };
-    let (participants, observers) = (ensemble.participants(), ensemble.observers());
+    let (participants, observers) = (ensemble.participants().count(), ensemble.observers().count());
     if participants == 0 && !standalone_enabled {
         return invalid(
             "standaloneEnabled=false without a participant",

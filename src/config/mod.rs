@@ -35,13 +35,13 @@ use std::path::PathBuf;
 
 pub use cores::{Cores, SHARDS_MAX, SPIN_US_DEFAULT, SPIN_US_MAX, parse_list as parse_core_list};
 pub use data_dir::{FOLDER, folder, prepare};
-pub use ensemble::{Ensemble, HostPort, MEMBERS_MAX, Member, PeerAddress, PeerType, Quorums};
 pub use error::{ConfigError, ErrorKind, Place};
 pub use fill::Start;
 pub use load::{Machine, Source, load};
 pub use notices::{Notice, NoticeKind, Notices};
 
 use crate::admin::word::Whitelist;
+use crate::quorum::{Membership, PeerType};
 
 /// Every value that acts, as it is after defaults, units and corrections.
 #[derive(Clone, Debug)]
@@ -227,7 +227,7 @@ pub enum PurgeWhen {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QuorumConfig {
     /// All members.
-    pub ensemble: Ensemble,
+    pub ensemble: Membership,
     /// Which of them this is.
     pub my_id: i64,
     /// `initLimit`, ticks.

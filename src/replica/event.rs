@@ -11,6 +11,7 @@ use crate::ids::{Epoch, ServerId, SessionId, Zxid};
 use crate::storage::log::Batch;
 use crate::time::{Instant, WallTime};
 use crate::tree::{Tree, Version};
+pub use crate::zab::LinkId;
 
 /// How the replica behaves; `config` fills it.
 #[derive(Clone, Debug)]
@@ -37,10 +38,6 @@ pub struct Now {
     /// For znodes.
     pub wall: WallTime,
 }
-
-/// The connection of a learner to this server while it leads. Numbers are never used again.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct LinkId(pub u32);
 
 /// One attempt of this server to reach its leader. Numbers are never used again.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

@@ -21,4 +21,4 @@ mod node;
 mod snapshots;
 
 pub use event::{Action, Event, Now, Options};
-pub use node::Replica;
+pub use node::{EnsembleOptions, Epochs, Replica};

@@ -80,7 +80,7 @@ pub struct Server {
 pub enum ServerFailed {
     /// The disk failed; the message has been logged, and the next start recovers what was acknowledged.
     #[error("the disk failed: {0}")]
-    Disk(crate::storage::disk::DiskError),
+    Disk(StorageError),
     /// A part of the server panicked, which is a mistake of ours.
     #[error("the server's {0} ended with a panic: please report it")]
     Panicked(String),
@@ -117,9 +117,9 @@ impl Server {
 
         log_inbox.attach_doorbell(&folder.doorbell);
         let reports = to_replica.clone();
-        let (disk, core) = (folder.disk, recovered.core);
+        let (disk, core, how) = (folder.disk, recovered.core, storage_folder::how_to_recover(&options));
         let log = limits::spawn_thread("zoo-log", options.cores.log, move || {
-            log_thread::run(disk, core, log_inbox, &reports)
+            log_thread::run(disk, core, &how, log_inbox, &reports)
         })
         .map_err(StartError::Thread)?;
 

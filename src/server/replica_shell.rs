@@ -56,6 +56,15 @@ pub(super) async fn run(
                     replica.handle(now, Event::SnapshotDone(zxid));
                 }
                 ToReplicaInbox::Log(LogMessage::Failed) => crashed = true,
+                // Answers to commands that a server without an ensemble never gives.
+                ToReplicaInbox::Log(
+                    LogMessage::Reloaded(_)
+                    | LogMessage::TruncateImpossible { .. }
+                    | LogMessage::EpochsSaved
+                    | LogMessage::EpochsFailed
+                    | LogMessage::Installed(_)
+                    | LogMessage::InstallFailed(_),
+                ) => {}
                 ToReplicaInbox::Stop => stop_at = Some(now.instant + drain_timeout),
                 ToReplicaInbox::Crash => crashed = true,
             }
@@ -77,7 +86,7 @@ pub(super) async fn run(
                 let _ = log.try_send(LogCommand::Tick);
             }
         }
-        replica.settle();
+        replica.settle(Now { instant: clock::now(), wall: clock::wall() });
         perform(&mut replica, &shards, &log, &mut watch).await;
         if stop_at.is_some_and(|stop_at| replica.is_drained() || now.instant >= stop_at) {
             break;

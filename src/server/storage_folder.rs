@@ -50,12 +50,16 @@ pub(super) fn open(options: &Options) -> Result<Folder, OpenError> {
     Ok(Folder { disk, doorbell, is_direct })
 }
 
+/// How a folder is recovered, at the start and behind a cut.
+pub(super) fn how_to_recover(options: &Options) -> recovery::Options {
+    recovery::Options { tree: options.tree, threads: options.recovery_threads, ..recovery::Options::default() }
+}
+
 /// Brings back what the folder holds, and makes it ready to be written to.
 pub(super) fn recover(folder: &mut Folder, options: &Options) -> Result<Recovered, StorageError> {
     let start = clock::now();
     let mut told = start;
-    let how = recovery::Options { tree: options.tree, threads: options.recovery_threads };
-    let recovered = recovery::recover(&mut *folder.disk, &how, &mut |progress| {
+    let recovered = recovery::recover(&mut *folder.disk, &how_to_recover(options), &mut |progress| {
         let now = clock::now();
         if now.since(told) >= PROGRESS_AFTER {
             told = now;

@@ -10,6 +10,7 @@
 //! | [`snapshot`] | the format of an exact copy of one version |
 //! | [`image`] | what the records of a snapshot say |
 //! | [`recovery`] | newest good snapshot, then the log |
+//! | [`epochs`] | what a member of an ensemble promised |
 //! | [`core`] | the one that writes: appends, segments, snapshots, purging, as a state machine over a disk |
 //! | [`front_door`] | a durable tree in one process: the front door |
 //! | [`dump`] | what the files hold, for the operator's tools |
@@ -18,6 +19,7 @@
 pub mod core;
 pub mod disk;
 pub mod dump;
+pub mod epochs;
 pub mod error;
 pub mod front_door;
 pub mod image;
@@ -27,5 +29,7 @@ pub mod sim_disk;
 pub mod snapshot;
 
 pub use core::{LogCore, Options};
+pub use epochs::Epochs;
 pub use error::StorageError;
 pub use front_door::{OperationError, Storage, StorageOptions};
+pub use recovery::{Recovered, reload};

@@ -335,7 +335,7 @@ fn an_ensemble_is_read_whole_and_then_refused() {
     let config = zoo.load().unwrap();
     let quorum = config.quorum.as_ref().unwrap();
     assert_eq!((quorum.my_id, quorum.init_limit, quorum.sync_limit), (2, 10, 5));
-    assert_eq!((quorum.ensemble.participants(), quorum.ensemble.observers()), (2, 1));
+    assert_eq!((quorum.ensemble.participants().count(), quorum.ensemble.observers().count()), (2, 1));
     assert!(quorum.local_sessions);
     assert_eq!(quorum.peer_type, PeerType::Participant);
     assert!(notices(&config).contains("peerType: this server's server.N line says otherwise"));
