@@ -44,6 +44,9 @@ pub struct Truth {
     pub durable: Zxid,
     /// Shown to clients through here, since the server's last start.
     shown: Zxid,
+    /// The disk was told to cut the log, or to replace everything, and has not answered.
+    pub truncating: Option<Zxid>,
+    pub installing: Option<Zxid>,
 }
 
 impl Truth {
@@ -68,12 +71,13 @@ impl Truth {
     pub fn truncate(&mut self, to: Zxid) {
         self.records.retain(|record| record.zxid <= to);
         self.durable = self.durable.min(to);
-        self.shown = self.shown.min(to);
+        self.shown = Zxid::ZERO;
+        self.truncating = None;
     }
 
     /// Everything was replaced by a snapshot.
     pub fn install(&mut self, zxid: Zxid) {
-        *self = Self { base: zxid, records: Vec::new(), durable: zxid, shown: Zxid::ZERO };
+        *self = Self { base: zxid, durable: zxid, ..Self::default() };
     }
 }
 
@@ -180,6 +184,13 @@ impl Ledger {
     pub fn recovered(&mut self, server: usize, base: Zxid, records: Vec<Logged>, is_rotten: bool) -> Verdict {
         let last = records.last().map_or(base, |record| record.zxid);
         let truth = &mut self.truths[server];
+        // What the disk was told may be done, or not.
+        if let Some(to) = truth.truncating.take().filter(|to| last <= *to) {
+            truth.truncate(to);
+        }
+        if let Some(zxid) = truth.installing.take().filter(|zxid| base == *zxid) {
+            truth.install(zxid);
+        }
         if !is_rotten && last < truth.durable {
             return Err(format!("server {server} had {} durably and comes back with {last}", truth.durable));
         }

@@ -114,6 +114,10 @@ pub struct Plan {
     /// The usual delay of a message, and how many in a thousand take much longer.
     pub latency: u64,
     pub slow_per_mille: u64,
+    /// Transactions that a member keeps for its learners.
+    pub history_max: usize,
+    pub finalize_wait_ms: u64,
+    pub force_snapshot_sync: bool,
     pub sabotage: Option<Sabotage>,
     pub trace: bool,
 }
@@ -150,6 +154,9 @@ impl Plan {
             segment_len: random.between(96, 256) << 10,
             latency: random.between(50, 3_000),
             slow_per_mille: if random.one_in(2) { 0 } else { random.below(50) },
+            history_max: random.between(1, 200) as usize,
+            finalize_wait_ms: random.between(20, 200),
+            force_snapshot_sync: random.one_in(20),
             sabotage,
             trace: false,
         }

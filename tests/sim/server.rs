@@ -9,19 +9,21 @@ use std::collections::{BTreeMap, VecDeque};
 use zoo_server::ids::Zxid;
 use zoo_server::pipeline::{self, Pipeline};
 use zoo_server::replica::Replica;
-use zoo_server::replica::event::{Action, DialId, Event, LinkId, Now, Options};
+use zoo_server::replica::event::{Action, DialId, Event, LinkId, Now, Options, Reloaded};
 use zoo_server::replica::message::{Standing, ToShard};
 use zoo_server::session::{Sessions, first_id};
 use zoo_server::storage::StorageError;
 use zoo_server::storage::core::{Command, LogCore, Report};
-use zoo_server::storage::disk::{Disk, DiskError};
+use zoo_server::storage::disk::Disk;
 use zoo_server::storage::image::ImageSource;
 use zoo_server::storage::log::LogIndex;
 use zoo_server::storage::recovery;
 use zoo_server::storage::sim_disk::SimDisk;
 use zoo_server::time::{Instant, WallTime};
 use zoo_server::tree;
+use zoo_server::zab::History;
 
+use crate::ensemble;
 use crate::ledger::Logged;
 use crate::network::{End, Life, StreamId, server_id};
 use crate::plan::Sabotage;
@@ -54,6 +56,12 @@ impl Clock {
     fn instant(&self, now: u64) -> Instant {
         // Never near zero: a clock that has run since the machine was started.
         Instant((1_000_000_000 + now as i64 + now as i64 * self.rate_ppm / 1_000_000) as u64)
+    }
+
+    /// How long it takes, in true time, until this clock shows `later`.
+    fn until(&self, instant: Instant, later: Instant) -> u64 {
+        let wait = later.since(instant).as_micros() as i64;
+        (wait * 1_000_000 / (1_000_000 + self.rate_ppm)) as u64 + 1
     }
 
     pub fn now(&self, now: u64) -> Now {
@@ -119,7 +127,10 @@ pub struct Process {
     pub inbox: VecDeque<Event>,
     pub is_replica_due: bool,
     next_tick: Instant,
-    core: LogCore,
+    /// When a turn is due for the replica's own timer.
+    timer_at: Option<Instant>,
+    /// Taken out only while the log is read again behind a cut.
+    core: Option<LogCore>,
     disk: SimDisk,
     commands: VecDeque<Command>,
     is_log_due: bool,
@@ -134,7 +145,25 @@ pub struct Process {
     pub dials: BTreeMap<DialId, Option<StreamId>>,
 }
 
+const CORE: &str = "a process has a log core";
+
+impl Process {
+    fn core_mut(&mut self) -> &mut LogCore {
+        self.core.as_mut().expect(CORE)
+    }
+}
+
 impl World {
+    fn recovery_options(&self) -> recovery::Options {
+        recovery::Options {
+            threads: 0,
+            is_member: self.plan.is_ensemble(),
+            history_records_max: self.plan.history_max,
+            history_bytes_max: 1 << 20,
+            ..recovery::Options::default()
+        }
+    }
+
     fn storage_options(&self) -> zoo_server::storage::core::Options {
         zoo_server::storage::core::Options {
             segment_len: self.plan.segment_len,
@@ -173,7 +202,8 @@ impl World {
                     inbox: VecDeque::new(),
                     is_replica_due: false,
                     next_tick: Instant(0),
-                    core,
+                    timer_at: None,
+                    core: Some(core),
                     disk,
                     commands: VecDeque::new(),
                     is_log_due: false,
@@ -225,8 +255,7 @@ impl World {
     }
 
     fn recover(&mut self, server: usize, disk: &mut SimDisk) -> Result<(LogCore, Replica), StorageError> {
-        let options = recovery::Options { threads: 0, ..recovery::Options::default() };
-        let recovered = recovery::recover(disk, &options, &mut |_| {})?;
+        let recovered = recovery::recover(disk, &self.recovery_options(), &mut |_| {})?;
         let index = LogIndex::read(disk)?;
         let base = index.reaches_back_to().or(recovered.snapshot).unwrap_or(Zxid::ZERO);
         let mut records = Vec::new();
@@ -234,6 +263,11 @@ impl World {
         while let Some(segment) = replay.next_segment(disk)? {
             records.extend(segment.records().map(|record| Logged::new(record.zxid, record.payload)));
         }
+        let first_kept = recovered.history.first().map(|(zxid, _)| *zxid);
+        let before_first = first_kept.map(|first| {
+            let index = records.partition_point(|record| record.zxid < first);
+            index.checked_sub(1).map_or(base, |index| records[index].zxid)
+        });
         let is_rotten = std::mem::take(&mut self.servers[server].is_rotten);
         let verdict = self.ledger.recovered(server, base, records, is_rotten);
         self.check(verdict);
@@ -263,7 +297,18 @@ impl World {
             containers_per_minute_max: 10_000,
             seed: self.random.next(),
         };
-        Ok((core, Replica::new(options, pipeline, now)))
+        if !self.plan.is_ensemble() {
+            return Ok((core, Replica::new(options, pipeline, now)));
+        }
+        let records = recovered.history;
+        // Everything behind the record before the first is there; where the log has none the snapshot is the base.
+        let base = match records.first() {
+            None => zxid,
+            Some((first, _)) => before_first.unwrap_or(Zxid(first.0 - 1)),
+        };
+        let history = History::recovered(ensemble::history_options(&self.plan), base, records);
+        let ensemble = ensemble::options(&self.plan, server);
+        Ok((core, Replica::join(options, ensemble, pipeline, recovered.epochs, history, now)))
     }
 
     /// A process ends.
@@ -399,6 +444,9 @@ impl World {
             process.replica.handle(now, event);
         }
         let Some(process) = self.process(server) else { return };
+        if process.replica.next_timer().is_some_and(|timer| timer <= now.instant) && now.instant < process.next_tick {
+            process.replica.handle(now, Event::Tick);
+        }
         if now.instant >= process.next_tick {
             let is_after_pause = process.next_tick != Instant(0) && now.instant.since(process.next_tick) > tick;
             process.next_tick = now.instant + tick;
@@ -411,14 +459,29 @@ impl World {
             }
         }
         let Some(process) = self.process(server) else { return };
-        process.replica.settle();
+        process.replica.settle(now);
         loop {
             let Some(process) = self.process(server) else { return };
-            let Some(action) = process.replica.poll_action() else { return };
+            let Some(action) = process.replica.poll_action() else { break };
             if self.is_last_step(server) {
                 return;
             }
             self.perform(server, action);
+        }
+        self.set_timer(server);
+    }
+
+    /// The replica's next turn is no later than it asks for.
+    fn set_timer(&mut self, server: usize) {
+        let life = self.servers[server].life;
+        let clock = self.servers[server].clock;
+        let instant = clock.now(self.now).instant;
+        let Some(process) = self.process(server) else { return };
+        let Some(timer) = process.replica.next_timer() else { return };
+        if process.timer_at.is_none_or(|at| at <= instant || timer < at) {
+            process.timer_at = Some(timer);
+            let wait = clock.until(instant, timer);
+            self.at(wait, Due::Replica { server, life });
         }
     }
 
@@ -444,17 +507,35 @@ impl World {
                 }
                 self.tell_shard(server, shard, message);
             }
-            Action::SaveEpochs { .. }
-            | Action::Truncate(_)
-            | Action::Install { .. }
-            | Action::Notify { .. }
-            | Action::Listen(_)
-            | Action::ToLink(..)
-            | Action::SnapshotToLink { .. }
-            | Action::CloseLink(_)
-            | Action::Dial(..)
-            | Action::ToLeader(..)
-            | Action::HangUp(_) => panic!("a server that stands alone speaks to an ensemble"),
+            Action::SaveEpochs { accepted, current } => {
+                self.note(14, current.map_or(0, |epoch| u64::from(epoch.0)));
+                self.command(server, Command::SaveEpochs { accepted, current });
+            }
+            Action::Truncate(to) => {
+                self.trace(|| format!("server {server} truncates its log to {to}"));
+                self.figures.truncations += 1;
+                self.ledger.truths[server].truncating = Some(to);
+                self.command(server, Command::Truncate { to });
+            }
+            Action::Install { version, sessions } => {
+                self.trace(|| format!("server {server} installs the state of {}", version.zxid()));
+                self.figures.installs += 1;
+                self.ledger.truths[server].installing = Some(version.zxid());
+                let log_id = self.random.next();
+                let source = Box::new(ImageSource::new(version, sessions));
+                self.command(server, Command::Install { source, log_id });
+            }
+            Action::Notify { to, bytes } => self.notify(server, to, bytes),
+            Action::Listen(is_listening) => self.listen(server, is_listening),
+            Action::ToLink(link, bytes) => self.to_link(server, link, bytes),
+            Action::SnapshotToLink { link, version, sessions } => {
+                let bytes = self.snapshot_stream(&version, sessions);
+                self.to_link(server, link, bytes);
+            }
+            Action::CloseLink(link) => self.close_link(server, link),
+            Action::Dial(dial, leader) => self.begin_dial(server, dial, leader),
+            Action::ToLeader(dial, bytes) => self.to_leader(server, dial, bytes),
+            Action::HangUp(dial) => self.hang_up(server, dial),
         }
     }
 
@@ -492,7 +573,7 @@ impl World {
         let Some(process) = self.process(server) else { return };
         process.is_log_due = false;
         for command in std::mem::take(&mut process.commands) {
-            process.core.handle(command);
+            process.core_mut().handle(command);
         }
         self.log_steps(server);
     }
@@ -504,7 +585,7 @@ impl World {
                 return;
             }
             let Some(process) = self.process(server) else { return };
-            let again = process.core.step(&mut process.disk);
+            let again = process.core.as_mut().expect(CORE).step(&mut process.disk);
             if !self.log_reports(server) {
                 return;
             }
@@ -528,7 +609,7 @@ impl World {
         let Some(process) = self.process(server) else { return };
         process.is_disk_due = false;
         if let Err(error) = process.disk.wait(true, &mut completions) {
-            return self.disk_failed(server, &error);
+            return self.disk_failed(server, &error.into());
         }
         if completions.is_empty() {
             return;
@@ -537,7 +618,7 @@ impl World {
             return;
         }
         let Some(process) = self.process(server) else { return };
-        completions.into_iter().for_each(|completion| process.core.complete(completion));
+        completions.into_iter().for_each(|completion| process.core_mut().complete(completion));
         if self.log_reports(server) {
             self.log_steps(server);
         }
@@ -547,7 +628,7 @@ impl World {
     fn log_reports(&mut self, server: usize) -> bool {
         loop {
             let Some(process) = self.process(server) else { return false };
-            let Some(report) = process.core.poll_report() else { return true };
+            let Some(report) = process.core_mut().poll_report() else { return true };
             match report {
                 Report::Durable { through } => {
                     self.ledger.durable(server, through);
@@ -564,6 +645,27 @@ impl World {
                 }
                 Report::SnapshotFailed { zxid, .. } => self.tell_replica(server, Event::SnapshotDone(zxid)),
                 Report::Purged { .. } => {}
+                Report::Truncated { through } => {
+                    self.ledger.truths[server].truncate(through);
+                    if let Err(error) = self.reload(server) {
+                        self.disk_failed(server, &error);
+                        return false;
+                    }
+                }
+                Report::TruncateImpossible { .. } => {
+                    self.ledger.truths[server].truncating = None;
+                    self.tell_replica(server, Event::TruncateImpossible);
+                }
+                Report::EpochsSaved => self.tell_replica(server, Event::EpochsSaved),
+                Report::EpochsFailed { .. } => self.tell_replica(server, Event::EpochsFailed),
+                Report::Installed { zxid } => {
+                    self.ledger.truths[server].install(zxid);
+                    self.tell_replica(server, Event::Installed(zxid));
+                }
+                Report::InstallFailed { zxid, .. } => {
+                    self.ledger.truths[server].installing = None;
+                    self.tell_replica(server, Event::InstallFailed(zxid));
+                }
                 Report::Failed(error) => {
                     self.disk_failed(server, &error);
                     return false;
@@ -573,7 +675,19 @@ impl World {
         }
     }
 
-    fn disk_failed(&mut self, server: usize, error: &DiskError) {
+    /// Reads the log again behind a cut.
+    fn reload(&mut self, server: usize) -> Result<(), StorageError> {
+        let options = self.recovery_options();
+        let Some(process) = self.process(server) else { return Ok(()) };
+        let core = process.core.take().expect(CORE);
+        let (core, recovered) = recovery::reload(core, &mut process.disk, &options, &mut |_| {})?;
+        process.core = Some(core);
+        let reloaded = Reloaded { tree: recovered.tree, sessions: recovered.sessions.into_iter().collect() };
+        self.tell_replica(server, Event::Truncated(Box::new(reloaded)));
+        Ok(())
+    }
+
+    fn disk_failed(&mut self, server: usize, error: &StorageError) {
         self.trace(|| format!("server {server}: {error}"));
         self.figures.disk_failures += 1;
         // Whether what was not synced is there afterwards is the kernel's to decide.

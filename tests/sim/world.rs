@@ -129,6 +129,8 @@ pub struct Figures {
     pub disk_failures: u64,
     pub snapshots: u64,
     pub wiped: u64,
+    pub truncations: u64,
+    pub installs: u64,
     pub committed: u64,
     pub writes: u64,
     pub requests: u64,
