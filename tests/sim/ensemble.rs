@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use zoo_server::ids::ServerId;
+use zoo_server::ids::{ServerId, SessionId};
 use zoo_server::quorum::Membership;
+use zoo_server::replica::EnsembleOptions;
 use zoo_server::replica::event::{DialId, Event, LinkId};
-use zoo_server::replica::node::ensemble::EnsembleOptions;
+use zoo_server::tree::Version;
 use zoo_server::zab::HistoryOptions;
 
 use crate::network::{End, server_id};
@@ -134,6 +135,7 @@ impl World {
         let stream = self.network.open(ends, [server, leader]);
         self.process(leader).expect("it listens").links.insert(link, stream);
         self.process(server).expect("it dials").dials.insert(dial, Some(stream));
+        self.trace(|| format!("server {server} connects to {leader}, {link:?}, {dial:?}"));
         self.tell_replica(leader, Event::LinkOpened(link));
         self.tell_replica(server, Event::LeaderConnected(dial));
     }
@@ -156,6 +158,11 @@ impl World {
         if let Some(stream) = stream {
             self.send(stream, 1, bytes);
         }
+    }
+
+    /// A whole state as a learner reads it.
+    pub fn snapshot_stream(&self, _version: &Version, _sessions: Vec<(SessionId, i32)>) -> Vec<u8> {
+        Vec::new()
     }
 
     pub fn close_link(&mut self, server: usize, link: LinkId) {

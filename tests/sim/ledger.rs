@@ -231,6 +231,12 @@ impl Ledger {
                 self.last()
             ));
         }
+        // Observers hear of what is decided, and may show it before they log it.
+        let is_ahead = server >= self.participants && zxid > truth.last();
+        if is_ahead && zxid > self.last() {
+            return Err(format!("observer {server} shows {zxid}, {} is committed", self.last()));
+        }
+        let shown = if is_ahead { truth.last().max(from) } else { zxid };
         let start = truth.records.partition_point(|record| record.zxid <= from);
         let end = truth.records.partition_point(|record| record.zxid <= zxid);
         let news: Vec<Logged> = truth.records[start..end].to_vec();
@@ -260,12 +266,12 @@ impl Ledger {
             }
             at += 1;
         }
-        let shown_here = self.index_behind(zxid);
+        let shown_here = self.index_behind(shown);
         if shown_here != at {
             let lost = self.entries[at.min(shown_here)].logged.zxid;
             return Err(format!("server {server} shows {zxid} without {lost}, which was committed"));
         }
-        self.truths[server].shown = zxid;
+        self.truths[server].shown = shown;
         self.compare_digest(server, view)?;
         self.shown_count += 1;
         if self.shown_count.is_multiple_of(64) { self.compare_tree(server, view) } else { Ok(()) }

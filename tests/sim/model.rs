@@ -211,6 +211,8 @@ impl Model {
                     self.put(path, zxid, Some(node));
                 }
             }
+            // One that failed names what was prepared before the failure, and does nothing.
+            Txn::Multi(subs) if subs.iter().any(|sub| matches!(sub.txn, Txn::Error { .. })) => {}
             Txn::Multi(subs) => {
                 for sub in subs {
                     self.change(header, &sub.txn)?;

@@ -154,9 +154,9 @@ impl Plan {
             segment_len: random.between(96, 256) << 10,
             latency: random.between(50, 3_000),
             slow_per_mille: if random.one_in(2) { 0 } else { random.below(50) },
-            history_max: random.between(1, 200) as usize,
+            history_max: random.between(1, 200) as usize + if std::env::var("NOSNAP").is_ok() { 5000 } else { 0 },
             finalize_wait_ms: random.between(20, 200),
-            force_snapshot_sync: random.one_in(20),
+            force_snapshot_sync: random.one_in(20) && std::env::var("NOSNAP").is_err(),
             sabotage,
             trace: false,
         }

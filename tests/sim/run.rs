@@ -1,6 +1,8 @@
 //! One run: safety under faults, then progress once they are over, then the same state everywhere.
 
+use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Once;
 
 use crate::plan::Plan;
 use crate::world::{Figures, World};
@@ -16,14 +18,39 @@ pub struct Outcome {
     pub figures: Figures,
 }
 
+thread_local! {
+    /// The words of the last panic of this thread.
+    static PANIC: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// A server that panics is a finding, to be told with its seed rather than printed at once.
+fn catch_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            PANIC.set(info.to_string());
+            if !IS_RUNNING.get() {
+                usual(info);
+            }
+        }));
+    });
+}
+
+thread_local! {
+    static IS_RUNNING: Cell<bool> = const { Cell::new(false) };
+}
+
 /// Runs what the plan says.
 pub fn run(plan: Plan) -> Outcome {
+    catch_panics();
+    IS_RUNNING.set(true);
     let mut world = World::new(plan);
     let result = catch_unwind(AssertUnwindSafe(|| phases(&mut world)));
-    if let Err(panic) = result {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("of no words");
-        world.violation = Some(format!("a panic: {text}"));
+    IS_RUNNING.set(false);
+    if result.is_err() {
+        let panic = PANIC.with_borrow_mut(std::mem::take);
+        world.violation = Some(format!("a panic: {panic}"));
     }
     world.figures.simulated = world.now;
     world.figures.committed = world.ledger.entries.len() as u64;

@@ -493,6 +493,7 @@ impl World {
                     self.check(appended);
                 }
                 self.note(10, batch.last().0 as u64);
+                self.trace(|| format!("server {server} logs {} to {}", batch.first(), batch.last()));
                 if self.plan.sabotage == Some(Sabotage::AckBeforeSync) {
                     self.tell_replica(server, Event::LogDurable(batch.last()));
                 }
@@ -508,6 +509,7 @@ impl World {
                 self.tell_shard(server, shard, message);
             }
             Action::SaveEpochs { accepted, current } => {
+                self.trace(|| format!("server {server} saves epochs {accepted:?} {current:?}"));
                 self.note(14, current.map_or(0, |epoch| u64::from(epoch.0)));
                 self.command(server, Command::SaveEpochs { accepted, current });
             }
@@ -552,6 +554,7 @@ impl World {
             ToShard::Standing(standing, version) => {
                 self.note(12, version.zxid().0 as u64);
                 self.trace(|| format!("server {server} is {standing:?} at {}", version.zxid()));
+                self.figures.elections += u64::from(*standing == Standing::Leading);
                 if matches!(standing, Standing::Leading | Standing::Following | Standing::Observing) {
                     let shown = self.ledger.shown(server, version);
                     self.check(shown);

@@ -131,12 +131,33 @@ pub struct Figures {
     pub wiped: u64,
     pub truncations: u64,
     pub installs: u64,
+    /// Leaders that were established.
+    pub elections: u64,
     pub committed: u64,
     pub writes: u64,
     pub requests: u64,
     pub sessions_lost: u64,
     /// Virtual microseconds.
     pub simulated: u64,
+}
+
+impl Figures {
+    pub fn add(&mut self, other: &Self) {
+        self.events += other.events;
+        self.crashes += other.crashes;
+        self.faults += other.faults;
+        self.disk_failures += other.disk_failures;
+        self.snapshots += other.snapshots;
+        self.wiped += other.wiped;
+        self.truncations += other.truncations;
+        self.installs += other.installs;
+        self.elections += other.elections;
+        self.committed += other.committed;
+        self.writes += other.writes;
+        self.requests += other.requests;
+        self.sessions_lost += other.sessions_lost;
+        self.simulated += other.simulated;
+    }
 }
 
 pub struct World {
