@@ -3,36 +3,45 @@
 
 use super::{CLOSE_PATHS_BYTES_MAX, Pipeline, Request};
 use crate::ids::SessionId;
-use crate::wire::acl::Id;
+use crate::wire::acl::{AclList, Id};
+use crate::wire::jute::Reader;
+use crate::wire::multi::{MultiOp, decode_multi};
 use crate::wire::op::OpCode;
+use crate::wire::request::{CreateRequest, SetAclRequest};
 use crate::wire::txn::{TxnDigest, TxnHeader};
 
 /// Header, digest, and the body of a refusal: in every record, or longer than it.
 const ENVELOPE: usize = TxnHeader::LEN + TxnDigest::LEN + 4;
 
-/// By how much a transaction may be longer than its request: a sequence number (eleven digits where it is negative), the
-/// parent's cversion and the ephemeral's flag for the flags of the request; for null where the path has to be.
-const GROWTH: usize = 11 + 1 + 4;
-
-/// The shortest operation of a multi: its header and a path of nothing with a version.
-const MULTI_OP_BYTES_MIN: usize = 9 + 4 + 4;
+/// The lengths and numbers of any creation, and a sequence number, which has eleven digits where it is negative.
+const CREATE: usize = 4 + 11 + 4 + 4 + 8;
 
 impl Pipeline {
     /// No less than the bytes of the record that [`process`](Self::process) or
-    /// [`process_forwarded`](Self::process_forwarded) will make of this request, should it make one at once; and little more.
+    /// [`process_forwarded`](Self::process_forwarded) will make of this request, should it make one at once; and little more. What
+    /// has an access control list is decoded for it.
     pub fn record_len_bound(&self, request: &Request<'_>) -> usize {
-        let len = request.body.len();
+        let identities = request.identities;
+        let mut reader = Reader::new(request.body);
         let body = match request.op {
             OpCode::CLOSE_SESSION => return self.close_len_bound(request.session),
-            OpCode::CREATE_SESSION => return ENVELOPE,
-            OpCode::CREATE | OpCode::CREATE2 | OpCode::CREATE_CONTAINER | OpCode::CREATE_TTL | OpCode::SET_ACL => {
-                len + GROWTH + auth_growth(request.body, request.identities)
+            OpCode::CREATE | OpCode::CREATE2 | OpCode::CREATE_CONTAINER | OpCode::CREATE_TTL => {
+                CreateRequest::decode(request.op, &mut reader).map_or(0, |create| create_len(&create, identities))
             }
-            OpCode::DELETE | OpCode::SET_DATA => len + GROWTH,
-            OpCode::MULTI => {
-                len + (len / MULTI_OP_BYTES_MIN) * GROWTH + 4 + auth_growth(request.body, request.identities)
-            }
-            OpCode::RECONFIG | OpCode::CHECK | OpCode::DELETE_CONTAINER => 0,
+            OpCode::SET_ACL => SetAclRequest::decode(&mut reader)
+                .map_or(0, |request| 8 + request.path.len() + acl_len(&request.acl, identities)),
+            // The same fields, in the same order.
+            OpCode::DELETE | OpCode::SET_DATA => request.body.len(),
+            OpCode::MULTI => decode_multi(&mut reader).map_or(0, |ops| {
+                let len = |op: &MultiOp<'_>| match op {
+                    MultiOp::Create(_, create) => create_len(create, identities),
+                    MultiOp::Delete(request) | MultiOp::Check(request) => 8 + request.path.len(),
+                    MultiOp::SetData(request) => 12 + request.path.len() + request.data.map_or(0, <[u8]>::len),
+                    MultiOp::GetData(_) | MultiOp::GetChildren(_) => 0,
+                };
+                4 + ops.iter().map(|op| 8 + len(op)).sum::<usize>()
+            }),
+            OpCode::CREATE_SESSION | OpCode::RECONFIG | OpCode::CHECK | OpCode::DELETE_CONTAINER => 0,
             _ => return 0,
         };
         // What is longer is refused.
@@ -60,13 +69,17 @@ impl Pipeline {
     }
 }
 
-/// By how much access control lists may grow, because every entry of scheme `auth` stands for all that the client has proved.
-fn auth_growth(body: &[u8], identities: &[Id<'_>]) -> usize {
-    // The scheme as it is written; wherever else these bytes stand, they only make the bound wider.
-    const AUTH: [u8; 8] = *b"\0\0\0\x04auth";
-    if identities.iter().all(|id| id.scheme == "ip") {
-        return 0;
+fn create_len(create: &CreateRequest<'_>, identities: &[Id<'_>]) -> usize {
+    CREATE + create.path.len() + create.data.map_or(0, <[u8]>::len) + acl_len(&create.acl, identities)
+}
+
+/// A list as it will be stored at most: an entry of scheme `auth` stands for all that the client has proved.
+fn acl_len(acl: &AclList<'_>, identities: &[Id<'_>]) -> usize {
+    let len = |id: &Id<'_>| 12 + id.scheme.len() + id.id.len();
+    if *acl == AclList::OPEN {
+        return acl.as_bytes().len();
     }
-    let entries = body.windows(AUTH.len()).filter(|window| *window == AUTH).count();
-    entries * identities.iter().map(|id| 12 + id.scheme.len() + id.id.len()).sum::<usize>()
+    let proved: usize = identities.iter().map(len).sum();
+    let stored = |id: &Id<'_>| if id.scheme == "auth" { proved } else { len(id) };
+    4 + acl.iter().map(|entry| stored(&entry.id)).sum::<usize>()
 }

@@ -79,6 +79,14 @@ impl Pipeline {
         self.sessions.at(zxid)
     }
 
+    /// Lays down the office, and keeps what it has decided: that is in the log, and the next leader decides what becomes of it.
+    /// The way back is forgotten, the sessions are a learner's, and the zxid is that of the last transaction. Harmless for who
+    /// does not lead.
+    pub fn stand_down(&mut self, mono: Instant) {
+        let newest = self.tree.view().zxid();
+        self.lay_down(newest, mono);
+    }
+
     /// Lays down the office and takes back every transaction behind `version`, in the tree, the sessions and the zxid. Harmless
     /// for who does not lead, and cheap if there is nothing to take back.
     ///
@@ -88,10 +96,14 @@ impl Pipeline {
         if self.tree.view().zxid() > version.zxid() {
             self.tree.rewind(version);
         }
+        self.lay_down(version.zxid(), mono);
+    }
+
+    fn lay_down(&mut self, last: Zxid, mono: Instant) {
         if self.is_leading() {
-            self.sessions.undo_after(version.zxid());
+            self.sessions.undo_after(last);
         }
-        self.zxid = version.zxid();
+        self.zxid = last;
         self.exceeded.clear();
         if self.ensemble.is_some() {
             self.sessions.learn();
@@ -100,7 +112,7 @@ impl Pipeline {
     }
 
     /// Puts another state in the place of the present one, as it comes from a leader's snapshot, or from the disk when the
-    /// log has been truncated. Whoever led does not any more.
+    /// log has been truncated. `last` is its last zxid. Whoever led does not any more.
     ///
     /// # Panics
     /// As [`Pipeline::new`].
@@ -113,15 +125,12 @@ impl Pipeline {
     ) {
         Self::check_parts(&self.options, &tree, last);
         self.tree = tree;
-        self.zxid = last;
-        self.exceeded.clear();
         self.is_mismatching = false;
         self.sessions.replace(std::iter::empty(), mono);
-        if self.ensemble.is_some() {
-            self.sessions.learn();
-        }
+        self.lay_down(last, mono);
         self.sessions.replace(sessions, mono);
-        self.forget_awaited(mono);
+        // A local session of ours may be among them, if its upgrade was committed meanwhile.
+        self.forget_local_where_global();
     }
 
     /// Does what a learner's client asks for. There is no answer here: the learner makes it from the transaction, which every

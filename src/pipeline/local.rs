@@ -146,7 +146,7 @@ impl Pipeline {
         let creates_ephemeral = match op {
             OpCode::MULTI => decode_multi(&mut Reader::new(body)).is_ok_and(|mut ops| {
                 // What cannot be read is for the leader to refuse.
-                let is_readable = prep::normalize_multi(&mut ops).is_some();
+                let is_readable = prep::normalize_multi(&mut ops, true).is_some();
                 let is_ephemeral = |op: &MultiOp<'_>| match op {
                     MultiOp::Create(OpCode::CREATE | OpCode::CREATE2, create) => prep::is_ephemeral(create.flags),
                     _ => false,
@@ -325,6 +325,15 @@ impl Pipeline {
             if awaited.was_local && self.sessions.timeout_ms(session).is_none() {
                 self.local.add(session, awaited.timeout_ms, Some(awaited.owner), mono);
             }
+        }
+    }
+
+    /// A session that the ensemble knows is no local one.
+    pub(super) fn forget_local_where_global(&mut self) {
+        let both: Vec<SessionId> =
+            self.local.iter().map(|(id, _)| id).filter(|id| self.sessions.timeout_ms(*id).is_some()).collect();
+        for session in both {
+            self.local.remove(session);
         }
     }
 }

@@ -427,7 +427,7 @@ impl Pipeline {
 
     fn multi(&mut self, now: WallTime, request: &Request<'_>, sink: &mut Sink<'_>) -> Done {
         let decoded = decode_multi(&mut Reader::new(request.body)).ok().and_then(|mut ops| {
-            prep::normalize_multi(&mut ops)?;
+            prep::normalize_multi(&mut ops, self.ensemble.is_some())?;
             Some(ops)
         });
         let Some(ops) = decoded else {

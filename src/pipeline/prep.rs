@@ -409,7 +409,10 @@ fn next_version(present: i32, expected: i32) -> Result<i32, ErrorCode> {
 
 /// The operations of a multi as Apache's `MultiOperationRecord` and `Op` read them: the flags decide as much as the header.
 /// None if Apache cannot read them, which is a marshalling error of the whole.
-pub(super) fn normalize_multi(ops: &mut [MultiOp<'_>]) -> Option<()> {
+///
+/// In an ensemble create2 becomes create, and is answered without a stat: servers of Apache's before ZOOKEEPER-4026 (3.8.0 is
+/// one) do so, and as followers they would drop a transaction with create2 in it.
+pub(super) fn normalize_multi(ops: &mut [MultiOp<'_>], is_ensemble: bool) -> Option<()> {
     for op in ops {
         match op {
             MultiOp::Create(op, request) => {
@@ -425,6 +428,9 @@ pub(super) fn normalize_multi(ops: &mut [MultiOp<'_>]) -> Option<()> {
                     match mode? {
                         ModeKind::Ttl => return None,
                         ModeKind::Container => *op = OpCode::CREATE_CONTAINER,
+                        ModeKind::Persistent | ModeKind::Ephemeral if is_ensemble && *op == OpCode::CREATE2 => {
+                            *op = OpCode::CREATE;
+                        }
                         ModeKind::Persistent | ModeKind::Ephemeral => {}
                     }
                     if request.acl.is_null() {

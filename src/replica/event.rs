@@ -64,10 +64,16 @@ pub enum Event {
 
     /// The epochs are durable ([`Action::SaveEpochs`]).
     EpochsSaved,
+    /// There is no room for them: those before hold.
+    EpochsFailed,
     /// The log ends where it was to end, and this is the state there ([`Action::Truncate`]).
     Truncated(Box<Reloaded>),
+    /// What lies before the cut is not here any more; nothing was changed.
+    TruncateImpossible,
     /// The state that the leader sent is durable and has replaced what was there ([`Action::Install`]).
     Installed(Zxid),
+    /// There is no room for it; on the disk everything is as before.
+    InstallFailed(Zxid),
 
     /// Another server's vote has come over the election port: the bytes of one frame.
     Notification {

@@ -13,9 +13,11 @@
 //! | [`epochs`] | what a member of an ensemble promised |
 //! | [`core`] | the one that writes: appends, segments, snapshots, purging, as a state machine over a disk |
 //! | [`front_door`] | a durable tree in one process: the front door |
+//! | [`apache`] | the body of Apache's snapshots, as a leader sends it to a learner |
 //! | [`dump`] | what the files hold, for the operator's tools |
 //! | [`sim_disk`] | a disk in memory that loses, tears, fills and rots, for tests and the simulator |
 
+pub mod apache;
 pub mod core;
 pub mod disk;
 pub mod dump;

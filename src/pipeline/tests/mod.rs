@@ -1,6 +1,7 @@
 //! A bench for the pipeline: requests in, answers and records out, decoded. The rules of Apache are in the files beside this one.
 
 mod follow;
+mod golden;
 mod lead;
 mod local;
 mod multi;

@@ -109,6 +109,21 @@ fn a_failed_multi_leaves_no_trace() {
     assert_eq!(view_digest(&record), digest);
 }
 
+#[test]
+fn zookeeper_4026_old_followers_know_no_create2_in_a_multi() {
+    let subs_of = |ensemble| {
+        let mut bench = Bench::new();
+        bench.pipeline.ensemble = ensemble;
+        let outcome = bench.multi(&[create_as(OpCode::CREATE2, "/a", 0), create_as(OpCode::CREATE2, "/c", 4)]);
+        let in_answer = MultiHeader::decode(&mut outcome.body()).expect("a header").op;
+        let Txn::Multi(subs) = outcome.record().txn else { panic!("a multi") };
+        assert_eq!(subs[1].op, OpCode::CREATE_CONTAINER);
+        (subs[0].op, in_answer)
+    };
+    assert_eq!(subs_of(Some(Ensemble::default())), (OpCode::CREATE, OpCode::CREATE));
+    assert_eq!(subs_of(None), (OpCode::CREATE2, OpCode::CREATE2));
+}
+
 fn view_digest(record: &TxnRecord<'_>) -> u64 {
     record.digest.expect("a digest").tree
 }

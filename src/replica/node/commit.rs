@@ -119,8 +119,9 @@ impl Replica {
     /// otherwise. Only in an ensemble it may not be: there the others can decide before this server's own disk.
     pub(super) fn begin_snapshot(&mut self) {
         let durable = self.ensemble.as_ref().map(|ensemble| ensemble.log_durable);
-        let is_covered =
-            |(version, _): &mut (Version, Vec<(SessionId, i32)>)| durable.is_none_or(|durable| version.zxid() <= durable);
+        let is_covered = |(version, _): &mut (Version, Vec<(SessionId, i32)>)| {
+            durable.is_none_or(|durable| version.zxid() <= durable)
+        };
         if let Some((version, sessions)) = self.snapshot_waiting.take_if(is_covered) {
             self.actions.push_back(Action::Snapshot { version, sessions });
         }

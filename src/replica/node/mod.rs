@@ -3,13 +3,13 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-pub use self::ensemble::{EnsembleOptions, Epochs};
 use self::ensemble::{Ensemble, LearnerRequest, SessionList};
+pub use self::ensemble::{EnsembleOptions, Epochs};
 use super::batch::{OpenBatch, Published, ReplyKind, Segment};
 use super::event::{Action, Event, LinkId, Now, Options};
 use super::message::{
-    Ask, Connect, ConnectionId, Gathered, Part, Question, ReplicaReport, SessionReport, ShardBatch, ShardItem,
-    ToShard, Write,
+    Ask, Connect, ConnectionId, Gathered, Part, Question, ReplicaReport, SessionReport, ShardBatch, ShardItem, ToShard,
+    Write,
 };
 use super::snapshots::SnapshotTrigger;
 use crate::ids::{SessionId, Zxid};
@@ -146,6 +146,9 @@ impl Replica {
             Event::EpochsSaved => self.handle_epochs_saved(now),
             Event::Truncated(state) => self.handle_truncated(now, *state),
             Event::Installed(zxid) => self.handle_installed(now, zxid),
+            Event::EpochsFailed => self.handle_epochs_failed(now),
+            Event::TruncateImpossible => self.handle_truncate_impossible(now),
+            Event::InstallFailed(zxid) => self.handle_install_failed(now, zxid),
             Event::Notification { from, bytes } => self.handle_notification(now, from, &bytes),
             Event::LinkOpened(link) => self.handle_link_opened(now, link),
             Event::LinkBytes(link, bytes) => self.handle_link_bytes(now, link, &bytes),

@@ -4,6 +4,7 @@ use super::*;
 use crate::ids::ServerId;
 use crate::pipeline;
 use crate::session::{Sessions, first_id};
+use crate::time::WallTime;
 use crate::tree::{self, Tree};
 use crate::wire::header::Xid;
 

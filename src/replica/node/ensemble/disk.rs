@@ -14,10 +14,8 @@ impl Replica {
             _ => None,
         });
         let before = before.unwrap_or(ensemble.epochs);
-        let epochs = Epochs {
-            accepted: accepted.unwrap_or(before.accepted),
-            current: current.unwrap_or(before.current),
-        };
+        let epochs =
+            Epochs { accepted: accepted.unwrap_or(before.accepted), current: current.unwrap_or(before.current) };
         assert!(
             epochs.accepted >= before.accepted && epochs.current >= before.current && epochs.accepted >= epochs.current,
             "epochs only grow, and nobody lives in one that it has not accepted: {before:?}, then {epochs:?}"
@@ -28,7 +26,9 @@ impl Replica {
 
     pub(super) fn truncate(&mut self, to: Zxid) {
         let ensemble = self.ensemble.as_deref_mut().expect("only members truncate");
-        tracing::warn!(from = %ensemble.log_end, %to, "the leader does not have the end of this server's log: it is cut off");
+        if to < ensemble.log_end {
+            tracing::warn!(from = %ensemble.log_end, %to, "the leader does not have the end of this server's log: it is cut off");
+        }
         ensemble.storage.push_back(StorageWork::Truncate { role: ensemble.role_number, to });
         self.actions.push_back(Action::Truncate(to));
     }
@@ -56,48 +56,101 @@ impl Replica {
         ensemble.log_durable = zxid;
     }
 
+    /// What the storage was asked for before everything else that it has not answered.
+    fn take_work(&mut self) -> StorageWork {
+        let ensemble = self.ensemble.as_deref_mut().expect("only members ask the storage for more than appending");
+        ensemble.storage.pop_front().expect("the storage answers what it was asked for")
+    }
+
+    /// Whether the role that asked for something is the present one.
+    fn is_present(&self, role: u64) -> bool {
+        self.ensemble.as_deref().is_some_and(|ensemble| ensemble.role_number == role && !ensemble.is_looking())
+    }
+
     pub(in crate::replica) fn handle_epochs_saved(&mut self, now: Now) {
-        let ensemble = self.ensemble.as_deref_mut().expect("only members save epochs");
-        let Some(StorageWork::Save { role, epochs }) = ensemble.storage.pop_front() else {
-            panic!("the storage has saved epochs that it was not given");
+        let StorageWork::Save { role, epochs } = self.take_work() else {
+            panic!("the storage saved no epochs in this place")
         };
+        let is_present = self.is_present(role);
+        let ensemble = self.ensemble.as_deref_mut().expect("it was there just now");
         ensemble.epochs = epochs;
-        if role == ensemble.role_number {
-            match &mut ensemble.role {
-                Role::Leading(leading) => leading.zab.epochs_saved(now.instant, epochs.accepted, epochs.current),
-                Role::Following(following) => following.zab.epochs_saved(now.instant, epochs.accepted, epochs.current),
-                Role::Settling | Role::Looking => {}
+        match &mut ensemble.role {
+            Role::Leading(leading) if is_present => {
+                leading.zab.epochs_saved(now.instant, epochs.accepted, epochs.current);
             }
+            Role::Following(following) if is_present => {
+                following.zab.epochs_saved(now.instant, epochs.accepted, epochs.current);
+            }
+            _ => {}
+        }
+    }
+
+    pub(in crate::replica) fn handle_epochs_failed(&mut self, now: Now) {
+        let StorageWork::Save { role, .. } = self.take_work() else {
+            panic!("the storage saved no epochs in this place")
+        };
+        if self.is_present(role) {
+            self.stand_down(now, "there is no room on the disk for an epoch");
         }
     }
 
     pub(in crate::replica) fn handle_truncated(&mut self, now: Now, state: Reloaded) {
-        let ensemble = self.ensemble.as_deref_mut().expect("only members truncate");
-        let Some(StorageWork::Truncate { role, to }) = ensemble.storage.pop_front() else {
-            panic!("the storage has truncated what it was not told to");
+        let StorageWork::Truncate { role, to } = self.take_work() else {
+            panic!("the storage cut nothing in this place")
         };
         let zxid = state.tree.view().zxid();
         assert!(zxid <= to, "the storage was told to truncate to {to} and came to {zxid}");
+        let is_present = self.is_present(role);
         self.replace_state(now, zxid, state);
+        self.room_begins_anew();
         let ensemble = self.ensemble.as_deref_mut().expect("it was there just now");
         ensemble.history.truncate(zxid);
-        if role == ensemble.role_number
-            && let Role::Following(following) = &mut ensemble.role
-        {
+        if is_present && let Role::Following(following) = &mut ensemble.role {
             following.zab.truncated(now.instant, zxid);
         }
     }
 
+    pub(in crate::replica) fn handle_truncate_impossible(&mut self, now: Now) {
+        let StorageWork::Truncate { role, .. } = self.take_work() else {
+            panic!("the storage cut nothing in this place")
+        };
+        if self.is_present(role) {
+            self.ensemble.as_deref_mut().expect("it was there just now").want_snapshot = true;
+            self.stand_down(
+                now,
+                "the log does not reach back to where the leader wants it cut: its whole state is needed",
+            );
+        }
+    }
+
     pub(in crate::replica) fn handle_installed(&mut self, now: Now, zxid: Zxid) {
-        let ensemble = self.ensemble.as_deref_mut().expect("only members are sent a state");
-        let Some(StorageWork::Install { role, zxid: asked }) = ensemble.storage.pop_front() else {
-            panic!("the storage has installed what it was not given");
+        let StorageWork::Install { role, zxid: asked } = self.take_work() else {
+            panic!("the storage installed nothing in this place")
         };
         assert_eq!(asked, zxid, "the storage has installed another state");
-        if role == ensemble.role_number
-            && let Role::Following(following) = &mut ensemble.role
-        {
+        self.room_begins_anew();
+        let is_present = self.is_present(role);
+        let ensemble = self.ensemble.as_deref_mut().expect("it was there just now");
+        if is_present && let Role::Following(following) = &mut ensemble.role {
             following.zab.snapshot_installed(now.instant, zxid);
         }
+    }
+
+    /// The leader's state is in memory and cannot get to the disk: back to what the disk has.
+    pub(in crate::replica) fn handle_install_failed(&mut self, now: Now, zxid: Zxid) {
+        let StorageWork::Install { role, zxid: asked } = self.take_work() else {
+            panic!("the storage installed nothing in this place")
+        };
+        assert_eq!(asked, zxid, "the storage has failed to install another state");
+        if self.is_present(role) {
+            self.stand_down(now, "there is no room on the disk for the leader's state");
+        }
+        self.truncate(Zxid::MAX);
+    }
+
+    /// The log counts what it takes, and what it was given, from the start again.
+    fn room_begins_anew(&mut self) {
+        self.log_given = 0;
+        self.log_admit_through = 0;
     }
 }

@@ -10,8 +10,8 @@ use super::waiting::{Waiting, WaitingLines};
 use super::{Ensemble, Role};
 use crate::ids::{Epoch, SessionId, Zxid};
 use crate::pipeline::{Awaiting, FollowError, Followed, LearnerReopened, Request, Route, answer_of};
-use crate::replica::batch::ReplyKind;
 use crate::quorum::Membership;
+use crate::replica::batch::ReplyKind;
 use crate::replica::event::{Action, DialId, Now, Reloaded};
 use crate::replica::message::{Connect, ConnectionId, Write};
 use crate::replica::node::Replica;
@@ -266,11 +266,9 @@ impl Replica {
             told = Some(connection);
             let kind = if waiting.op == OpCode::CREATE_SESSION {
                 match followed.created() {
-                    Some(created) => ReplyKind::Opened {
-                        session,
-                        timeout_ms: created.timeout_ms,
-                        password: created.password,
-                    },
+                    Some(created) => {
+                        ReplyKind::Opened { session, timeout_ms: created.timeout_ms, password: created.password }
+                    }
                     None => ReplyKind::Refused,
                 }
             } else {
@@ -425,7 +423,9 @@ impl Replica {
 
     /// What has collected for the log and for the leader goes out.
     pub(in crate::replica) fn flush_learner(&mut self) {
-        let Some(Ensemble { role: Role::Following(following), held, .. }) = self.ensemble.as_deref_mut() else { return };
+        let Some(Ensemble { role: Role::Following(following), held, .. }) = self.ensemble.as_deref_mut() else {
+            return;
+        };
         if !following.out.is_empty() {
             self.actions.push_back(Action::ToLeader(following.dial, std::mem::take(&mut following.out)));
         }

@@ -262,7 +262,8 @@ impl Replica {
     /// As for a shard's item; but its client has to be answered by a transaction, so on a full disk it waits for room for that.
     pub(in crate::replica) fn has_room_for_forwarded(&self, request: &LearnerRequest) -> bool {
         let is_of_session = matches!(request.request.op, OpCode::CREATE_SESSION | OpCode::CLOSE_SESSION);
-        !self.is_deciding() || self.room_for(request.request.body.len(), if is_of_session { 0 } else { SESSION_RESERVE_BYTES })
+        !self.is_deciding()
+            || self.room_for(request.request.body.len(), if is_of_session { 0 } else { SESSION_RESERVE_BYTES })
     }
 
     pub(in crate::replica) fn process_forwarded(&mut self, now: Now, link: LinkId, learner: &LearnerRequest) {
@@ -307,4 +308,3 @@ impl Replica {
         }
     }
 }
-

@@ -22,6 +22,7 @@ use crate::quorum::Membership;
 use crate::replica::batch::OpenBatch;
 use crate::replica::event::{Action, DialId, Now, Options};
 use crate::replica::message::{Standing, ToShard};
+pub use crate::storage::epochs::Epochs;
 use crate::storage::log::Batch;
 use crate::time::Instant;
 use crate::wire::election::{Notification, ServerState};
@@ -60,15 +61,6 @@ pub struct EnsembleOptions {
     pub history: HistoryOptions,
     /// The longest data of a packet between servers that is taken, in bytes (`jute.maxbuffer` and what a leader adds to it).
     pub packet_bytes_max: usize,
-}
-
-/// The two epochs of reference 2.5, as they are on the disk.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Epochs {
-    /// The highest that this server has promised to accept.
-    pub accepted: Epoch,
-    /// The one that its history belongs to.
-    pub current: Epoch,
 }
 
 /// What a member keeps whatever its role is.
@@ -127,6 +119,11 @@ impl Ensemble {
     fn take_dial(&mut self) -> DialId {
         self.next_dial += 1;
         DialId(self.next_dial)
+    }
+
+    /// Whether it has no role at present.
+    const fn is_looking(&self) -> bool {
+        matches!(self.role, Role::Settling | Role::Looking)
     }
 
     fn zab_options(&mut self) -> zab::Options {
@@ -295,7 +292,10 @@ impl Replica {
             ElectionAction::Elected(outcome) => self.take_role(now, &outcome),
             ElectionAction::MembershipSeen(membership) => {
                 // To take over another configuration is a reconfiguration, which is not built yet.
-                tracing::warn!(version = membership.version, "another server has a newer configuration: not taken over");
+                tracing::warn!(
+                    version = membership.version,
+                    "another server has a newer configuration: not taken over"
+                );
             }
             ElectionAction::VoterLooking(voter) => {
                 if let Role::Leading(leading) = &mut ensemble.role {

@@ -26,6 +26,8 @@ struct World {
     /// By learner: its dial, the leader, and the link there.
     links: BTreeMap<i64, (DialId, i64, LinkId)>,
     next_link: u32,
+    /// Tried again until the leader listens.
+    dialling: BTreeMap<i64, (DialId, i64)>,
     listening: BTreeSet<i64>,
     events: VecDeque<(i64, Event)>,
     told: BTreeMap<i64, Vec<ToShard>>,
@@ -74,6 +76,7 @@ impl World {
             servers: BTreeMap::new(),
             links: BTreeMap::new(),
             next_link: 0,
+            dialling: BTreeMap::new(),
             listening: BTreeSet::new(),
             events: VecDeque::new(),
             told: BTreeMap::new(),
@@ -98,6 +101,14 @@ impl World {
             for id in 1..=3 {
                 self.servers.get_mut(&id).unwrap().handle(now, Event::Tick);
                 self.perform(id);
+            }
+            let listening = &self.listening;
+            for (id, (dial, leader)) in self.dialling.extract_if(.., |_, (_, leader)| listening.contains(leader)) {
+                self.next_link += 1;
+                let link = LinkId(self.next_link);
+                self.links.insert(id, (dial, leader, link));
+                self.events.push_back((leader, Event::LinkOpened(link)));
+                self.events.push_back((id, Event::LeaderConnected(dial)));
             }
             while let Some((id, event)) = self.events.pop_front() {
                 self.servers.get_mut(&id).unwrap().handle(now, event);
@@ -125,14 +136,7 @@ impl World {
                         self.events.push_back((learner, Event::LeaderLost(dial)));
                     }
                 }
-                Action::Dial(dial, leader) if self.listening.contains(&leader.0) => {
-                    self.next_link += 1;
-                    let link = LinkId(self.next_link);
-                    self.links.insert(id, (dial, leader.0, link));
-                    self.events.push_back((leader.0, Event::LinkOpened(link)));
-                    self.events.push_back((id, Event::LeaderConnected(dial)));
-                }
-                Action::Dial(dial, _) => self.events.push_back((id, Event::LeaderLost(dial))),
+                Action::Dial(dial, leader) => drop(self.dialling.insert(id, (dial, leader.0))),
                 Action::ToLeader(dial, bytes) => {
                     let (_, leader, link) = self.links[&id];
                     assert_eq!(self.links[&id].0, dial);
@@ -203,8 +207,7 @@ impl World {
 
     fn create(&mut self, id: i64, session: SessionId, xid: i32, path: &str) {
         let mut body = Vec::new();
-        let create =
-            CreateRequest { path: path.into(), data: Some(b"data"), acl: AclList::OPEN, flags: 0, ttl_ms: -1 };
+        let create = CreateRequest { path: path.into(), data: Some(b"data"), acl: AclList::OPEN, flags: 0, ttl_ms: -1 };
         create.encode(OpCode::CREATE, &mut body);
         let write = Write {
             connection: CONNECTION,
