@@ -6,6 +6,7 @@ use zoo_server::ids::{ServerId, SessionId};
 use zoo_server::quorum::Membership;
 use zoo_server::replica::EnsembleOptions;
 use zoo_server::replica::event::{DialId, Event, LinkId};
+use zoo_server::storage::apache::SnapWriter;
 use zoo_server::tree::Version;
 use zoo_server::zab::HistoryOptions;
 
@@ -161,8 +162,11 @@ impl World {
     }
 
     /// A whole state as a learner reads it.
-    pub fn snapshot_stream(&self, _version: &Version, _sessions: Vec<(SessionId, i32)>) -> Vec<u8> {
-        Vec::new()
+    pub fn snapshot_stream(&self, version: &Version, sessions: Vec<(SessionId, i32)>) -> Vec<u8> {
+        let mut writer = SnapWriter::new(version.clone(), sessions);
+        let mut bytes = Vec::new();
+        while writer.fill(&mut bytes, usize::MAX) {}
+        bytes
     }
 
     pub fn close_link(&mut self, server: usize, link: LinkId) {

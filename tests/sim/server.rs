@@ -685,7 +685,7 @@ impl World {
         let core = process.core.take().expect(CORE);
         let (core, recovered) = recovery::reload(core, &mut process.disk, &options, &mut |_| {})?;
         process.core = Some(core);
-        let reloaded = Reloaded { tree: recovered.tree, sessions: recovered.sessions.into_iter().collect() };
+        let reloaded = Reloaded { tree: recovered.tree, sessions: recovered.sessions };
         self.tell_replica(server, Event::Truncated(Box::new(reloaded)));
         Ok(())
     }
