@@ -4,6 +4,7 @@
 //! that a simulator can cut them anywhere. Whoever performs the actions keeps the order of those that concern the same thing: the
 //! log, one peer, one link, one shard.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::message::{ShardBatch, ToShard};
@@ -101,7 +102,7 @@ pub struct Reloaded {
     /// Its znodes.
     pub tree: Tree,
     /// Its sessions and their timeouts in milliseconds.
-    pub sessions: Vec<(SessionId, i32)>,
+    pub sessions: BTreeMap<SessionId, i32>,
 }
 
 /// What has to be done.

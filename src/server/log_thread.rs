@@ -19,15 +19,13 @@ use super::shard::ToReplicaInbox;
 const INBOX_TAKE_MAX: usize = 64;
 
 /// What the replica wants of the log.
-// A server alone never cuts, replaces or promises; the members of an ensemble do.
-#[allow(dead_code)]
 pub(super) enum LogCommand {
     /// Make these records durable, as one group commit.
     Append(Batch),
     /// Write a snapshot.
     Snapshot { version: Version, sessions: Vec<(SessionId, i32)> },
-    /// Cut the log behind this zxid, and bring back the state there: [`LogMessage::Reloaded`] or
-    /// [`LogMessage::TruncateImpossible`].
+    /// Cut the log behind this zxid, and bring back the state there: [`LogMessage::Reloaded`]. Where it cannot be
+    /// cut, the server ends, as Apache's does.
     Truncate { to: Zxid },
     /// Save what was promised, behind everything appended before: [`LogMessage::EpochsSaved`] or
     /// [`LogMessage::EpochsFailed`].
@@ -48,8 +46,6 @@ pub(super) enum LogCommand {
 }
 
 /// What the log tells the replica.
-// As above: a server alone does not look into these answers.
-#[allow(dead_code)]
 pub(super) enum LogMessage {
     /// All records up to this one are durable.
     Durable(Zxid),
@@ -59,11 +55,6 @@ pub(super) enum LogMessage {
     SnapshotDone(Zxid),
     /// The log was cut; this is what it holds now. Costs and room count from the start again.
     Reloaded(Box<Recovered>),
-    /// What lies before the cut is not here. Nothing was changed.
-    TruncateImpossible {
-        /// Where it was to be cut.
-        to: Zxid,
-    },
     /// The epochs are durable.
     EpochsSaved,
     /// There was no room for the epochs: those before still hold.
@@ -71,7 +62,7 @@ pub(super) enum LogMessage {
     /// The version has taken the place of everything, durably. The next [`LogMessage::Room`] may tell less than the last.
     Installed(Zxid),
     /// There was no room for it. Everything is as before.
-    InstallFailed(Zxid),
+    InstallFailed,
     /// The disk failed. What was not durable will never be.
     Failed,
 }
@@ -178,8 +169,12 @@ fn report(core: &mut LogCore, to_replica: &Sender<ToReplicaInbox>) -> Told {
                 return Told::Cut;
             }
             Report::TruncateImpossible { to, error } => {
-                tracing::warn!(%to, %error, "the log cannot be cut there; a snapshot from the leader is needed");
-                LogMessage::TruncateImpossible { to }
+                tracing::error!(
+                    %to,
+                    "the leader wants the log cut at a place that is not here any more: remove this server's data folder, and the \
+                     leader sends everything"
+                );
+                return Told::Ended(failed(error, to_replica));
             }
             Report::EpochsSaved => LogMessage::EpochsSaved,
             Report::EpochsFailed { error } => {
@@ -192,7 +187,7 @@ fn report(core: &mut LogCore, to_replica: &Sender<ToReplicaInbox>) -> Told {
             }
             Report::InstallFailed { zxid, error } => {
                 tracing::error!(%zxid, %error, "no room for the leader's snapshot");
-                LogMessage::InstallFailed(zxid)
+                LogMessage::InstallFailed
             }
             Report::Failed(error) => return Told::Ended(failed(error, to_replica)),
             Report::Closed => return Told::Ended(Ended::Closed),

@@ -1,7 +1,7 @@
 //! A whole server: started in the order in which its parts depend on each other, ended in the reverse.
 //!
 //! ```text
-//!  start:  folder (lock, self test) ▶ recovery ▶ port ▶ log thread ▶ replica ▶ shards ▶ acceptor
+//!  start:  folder (lock, self test) ▶ recovery ▶ ports ▶ log thread ▶ replica ▶ shards ▶ acceptor
 //!  stop:   acceptor ▶ replica drains ▶ log marks all as durable ▶ shards say their last words
 //! ```
 
@@ -12,10 +12,12 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
+use bytes::Bytes;
 use thiserror::Error;
 
+use crate::ids::Zxid;
 use crate::pipeline::Pipeline;
-use crate::replica::{Now, Replica};
+use crate::replica::{Epochs, Now, Replica};
 use crate::rt::executor::{self, JoinHandle, spawn_local};
 use crate::rt::inbox::{self, Sender};
 use crate::rt::listener::{BindError, Listener};
@@ -23,11 +25,13 @@ use crate::rt::ring::OpenError;
 use crate::rt::{clock, limits};
 use crate::session::{Sessions, first_id};
 use crate::storage::StorageError;
+use crate::zab::{History, HistoryOptions};
 
 use super::acceptor::{self, Limits};
 use super::log_thread::{self, Ended};
 use super::options::Options;
-use super::replica_shell;
+use super::peers;
+use super::replica_shell::{self, EnsembleWiring, Wiring};
 use super::shard::{self, SharedCounts, ToReplicaInbox};
 use super::storage_folder;
 
@@ -86,6 +90,17 @@ pub enum ServerFailed {
     Panicked(String),
 }
 
+/// The newest records as learners are sent them. What came before the first of them is not known, so it only says where the
+/// others begin.
+fn history(options: HistoryOptions, zxid: Zxid, records: Vec<(Zxid, Bytes)>) -> History {
+    match records.first() {
+        Some(&(base, _)) if records.last().is_some_and(|(last, _)| *last == zxid) => {
+            History::recovered(options, base, records.into_iter().skip(1))
+        }
+        _ => History::new(options, zxid),
+    }
+}
+
 impl Server {
     /// Recovers what the folder holds, and serves.
     ///
@@ -101,6 +116,13 @@ impl Server {
         let recovery = clock::now().since(begun);
         let listener = Listener::bind(options.listen, options.listen_backlog)?;
         let address = listener.local_addr();
+        let ensemble = match options.ensemble.take() {
+            None => None,
+            Some(ensemble) => {
+                let election_port = peers::open_election_port(&ensemble.peers)?;
+                Some((ensemble.replica, EnsembleWiring { peers: ensemble.peers, election_port }))
+            }
+        };
         options.pipeline.txn_bytes_max = options.storage.record_len_max.saturating_sub(TXN_OVERHEAD_BYTES);
         Arc::make_mut(&mut options.shard.about).client_port = address.port();
         let is_direct = folder.is_direct;
@@ -129,15 +151,32 @@ impl Server {
             sessions.add(session, timeout_ms, None, now.instant);
         }
         let zxid = recovered.tree.view().zxid();
-        let pipeline = Pipeline::new(options.pipeline.clone(), recovered.tree, sessions, zxid);
-        let replica = Replica::new(options.replica.clone(), pipeline, now);
+        let mut tree = recovered.tree;
+        if let Some((ensemble, _)) = &ensemble {
+            let membership = &ensemble.membership;
+            tree.show_config(&membership.to_text(), Zxid(membership.version), now.wall);
+        }
+        let pipeline = Pipeline::new(options.pipeline.clone(), tree, sessions, zxid);
+        let (replica, ensemble) = match ensemble {
+            None => (Replica::new(options.replica.clone(), pipeline, now), None),
+            Some((member, wiring)) => {
+                let epochs = Epochs { accepted: recovered.epochs.accepted, current: recovered.epochs.current };
+                let history = history(member.history, zxid, recovered.history);
+                (Replica::join(options.replica.clone(), member, pipeline, epochs, history, now), Some(wiring))
+            }
+        };
         let (standing, version) = (replica.standing(), replica.published_version().clone());
         let executor_options = executor::Options { spin: options.cores.spin, ..executor::Options::default() };
-        let (shards_of_replica, log_of_replica) = (to_shards.clone(), to_log);
-        let tick = Duration::from_millis(u64::from((options.shard.tick_ms / 4).clamp(20, 500)));
-        let drain_timeout = options.shard.drain_timeout;
+        let wiring = Wiring {
+            shards: to_shards.clone(),
+            log: to_log,
+            tick: Duration::from_millis(u64::from((options.shard.tick_ms / 4).clamp(20, 500))),
+            drain_timeout: options.shard.drain_timeout,
+            recovery,
+            ensemble,
+        };
         let replica = executor::spawn("zoo-replica", options.cores.replica, executor_options.clone(), move || {
-            replica_shell::run(replica, replica_inbox, shards_of_replica, log_of_replica, tick, drain_timeout, recovery)
+            replica_shell::run(replica, replica_inbox, wiring)
         })?;
 
         let shared = Arc::new(SharedCounts::new(options.cores.shards.len()));

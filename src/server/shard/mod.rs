@@ -128,6 +128,8 @@ pub(super) struct Shard {
 /// What changes.
 struct State {
     standing: Standing,
+    /// When it began.
+    since: Instant,
     version: Version,
     watches: WatchTable,
     connections: Slots<Connection>,
@@ -160,6 +162,7 @@ pub(super) async fn run(
         shared,
         state: RefCell::new(State {
             standing,
+            since: clock::now(),
             version,
             watches: WatchTable::new(options.hash_seed),
             connections: Slots::default(),
@@ -334,6 +337,7 @@ impl State {
     fn stand(&mut self, standing: Standing, version: Version) {
         tracing::debug!(?standing, zxid = %version.zxid(), "the shard's standing");
         self.standing = standing;
+        self.since = clock::now();
         self.version = version;
         for (_, connection) in self.connections.iter_mut() {
             if connection.stage != Stage::Word {

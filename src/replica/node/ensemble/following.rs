@@ -15,7 +15,7 @@ use crate::replica::batch::ReplyKind;
 use crate::replica::event::{Action, DialId, Now, Reloaded};
 use crate::replica::message::{Connect, ConnectionId, Write};
 use crate::replica::node::Replica;
-use crate::storage::apache::{SnapProgress, SnapReader};
+use crate::storage::apache::{Limits, Pushed, SnapReader};
 use crate::storage::log::BatchBuilder;
 use crate::time::Instant;
 use crate::tree::Change;
@@ -120,9 +120,9 @@ impl Replica {
                 }
                 following.zab.heard(now.instant);
                 match snapshot.push(&bytes) {
-                    Ok(SnapProgress::More) => return,
-                    Ok(SnapProgress::Done { rest }) => {
-                        following.reader.push(&bytes[bytes.len() - rest..]);
+                    Ok(Pushed::More) => return,
+                    Ok(Pushed::Complete { used }) => {
+                        following.reader.push(&bytes[used..]);
                         following.received = following.snapshot.take();
                         following.zab.snapshot_received(now.instant);
                     }
@@ -166,7 +166,7 @@ impl Replica {
                 }
                 LearnerAction::Truncate { to } => self.truncate(to),
                 LearnerAction::ReceiveSnapshot { zxid } => {
-                    let reader = SnapReader::new(*self.pipeline.tree().options(), zxid);
+                    let reader = SnapReader::new(*self.pipeline.tree().options(), zxid, Limits::default());
                     following.snapshot = Some(Box::new(reader));
                 }
                 LearnerAction::InstallSnapshot { zxid } => self.install_received(now, zxid),
