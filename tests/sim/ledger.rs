@@ -231,10 +231,10 @@ impl Ledger {
                 self.last()
             ));
         }
-        // Observers hear of what is decided, and may show it before they log it.
-        let is_ahead = server >= self.participants && zxid > truth.last();
+        // A learner hears of what is decided, and may show it before its own log has room for it.
+        let is_ahead = zxid > truth.last();
         if is_ahead && zxid > self.last() {
-            return Err(format!("observer {server} shows {zxid}, {} is committed", self.last()));
+            return Err(format!("server {server} shows {zxid}, which it never logged, {} is committed", self.last()));
         }
         let shown = if is_ahead { truth.last().max(from) } else { zxid };
         let start = truth.records.partition_point(|record| record.zxid <= from);

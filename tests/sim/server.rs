@@ -460,9 +460,17 @@ impl World {
         }
         let Some(process) = self.process(server) else { return };
         process.replica.settle(now);
-        loop {
-            let Some(process) = self.process(server) else { return };
-            let Some(action) = process.replica.poll_action() else { break };
+        let actions: Vec<Action> = std::iter::from_fn(|| process.replica.poll_action()).collect();
+        // A turn may show a record before it logs it: the observer has to know its bytes by then.
+        for action in &actions {
+            if let Action::Append(batch) = action {
+                for (zxid, bytes) in batch.iter() {
+                    let appended = self.ledger.appended(server, zxid, bytes);
+                    self.check(appended);
+                }
+            }
+        }
+        for action in actions {
             if self.is_last_step(server) {
                 return;
             }
@@ -488,10 +496,6 @@ impl World {
     fn perform(&mut self, server: usize, action: Action) {
         match action {
             Action::Append(batch) => {
-                for (zxid, bytes) in batch.iter() {
-                    let appended = self.ledger.appended(server, zxid, bytes);
-                    self.check(appended);
-                }
                 self.note(10, batch.last().0 as u64);
                 self.trace(|| format!("server {server} logs {} to {}", batch.first(), batch.last()));
                 if self.plan.sabotage == Some(Sabotage::AckBeforeSync) {
