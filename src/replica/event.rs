@@ -83,6 +83,10 @@ pub enum Event {
         /// The frame without its length.
         bytes: Vec<u8>,
     },
+    /// A connection to this server stands, by which votes go both ways.
+    PeerConnected(ServerId),
+    /// There is none any more, or one that was wanted could not be made: it has nothing to say at present.
+    PeerLost(ServerId),
     /// A learner has connected to the quorum port.
     LinkOpened(LinkId),
     /// It sent this.

@@ -221,7 +221,7 @@ impl Hands {
             Action::ToLink(link, bytes) => peers.to_link(link, bytes),
             Action::SnapshotToLink { link, version, sessions } => {
                 let mut writer = SnapWriter::new(version, sessions);
-                peers.body_to_link(link, Box::new(move |out| writer.write(out, SNAPSHOT_SLICE_BYTES)));
+                peers.body_to_link(link, Box::new(move |out| writer.fill(out, SNAPSHOT_SLICE_BYTES)));
             }
             Action::CloseLink(link) => peers.close_link(link),
             Action::Dial(dial, leader) => {

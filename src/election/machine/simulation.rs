@@ -21,6 +21,8 @@ const FAULTS_MS: u64 = 20_000;
 /// Everything has to be well by then: the longest pause between two notifications is a minute.
 const END_MS: u64 = 150_000;
 const PATIENCE_MS: u64 = 1_500;
+/// More steps than any run takes: a machine whose timer stands still is found out.
+const STEPS_MAX: u64 = 1_000_000;
 /// How often a server looks whether its leader still leads.
 const STEP_MS: u64 = 20;
 
@@ -50,6 +52,10 @@ struct Server {
     /// The outcome it acts on, since when, and whether the leader is established.
     outcome: Option<(Outcome, u64)>,
     established: bool,
+    /// How often it was elected or found a leader; and that of the leader when it joined it: a leader that was elected again
+    /// has lost its connections.
+    term: u64,
+    joined: u64,
     back_at: u64,
 }
 
@@ -75,6 +81,7 @@ struct World {
     /// The newest history that a quorum has had.
     kept: (Epoch, Zxid),
     elections: u64,
+    steps: u64,
     trace: u64,
 }
 
@@ -100,6 +107,8 @@ impl World {
                     epoch: Epoch(1),
                     outcome: None,
                     established: false,
+                    term: 0,
+                    joined: 0,
                     back_at: dice.below(2_000),
                 }
             })
@@ -115,6 +124,7 @@ impl World {
             cut: BTreeMap::new(),
             kept: (Epoch(0), Zxid(0)),
             elections: 0,
+            steps: 0,
             trace: 0xcbf2_9ce4_8422_2325,
         }
     }
@@ -163,6 +173,7 @@ impl World {
                     assert!(self.membership.contains_quorum(outcome.supporters.iter().copied()), "{outcome:?}");
                     self.servers[place].outcome = Some((outcome, self.now));
                     self.servers[place].established = false;
+                    self.servers[place].term += 1;
                 }
                 ElectionAction::VoterLooking(_) => {}
                 ElectionAction::MembershipSeen(seen) => panic!("nobody changed the configuration: {seen:?}"),
@@ -232,7 +243,11 @@ impl World {
             let reachable = leader == place || !(self.is_cut(place, leader) || self.is_cut(leader, place));
             let data = |server: &Server| (server.epoch, server.zxid);
             let refused = data(&self.servers[place]) > data(&self.servers[leader]);
-            if leads && reachable && !refused {
+            let torn = self.servers[place].established && self.servers[place].joined != self.servers[leader].term;
+            if torn {
+                self.note(0xf1 + place as u64);
+                self.look(place);
+            } else if leads && reachable && !refused {
                 followers.entry(leader).or_default().insert(ServerId(place as i64 + 1));
             } else if self.now - since > PATIENCE_MS || (leads && refused) {
                 self.note(0xf0 + place as u64);
@@ -259,10 +274,12 @@ impl World {
                 self.note(u64::from(epoch.0) << 20);
             }
             let (epoch, zxid, now) = (self.servers[leader].epoch, self.servers[leader].zxid, self.instant());
+            let term = self.servers[leader].term;
             for id in set {
                 let follower = &mut self.servers[id.0 as usize - 1];
                 if !follower.established {
                     follower.established = true;
+                    follower.joined = term;
                     (follower.epoch, follower.zxid) = (epoch, zxid);
                     follower.election.established(now, epoch);
                 }
@@ -271,6 +288,8 @@ impl World {
     }
 
     fn step(&mut self) {
+        self.steps += 1;
+        assert!(self.steps < STEPS_MAX, "time stands still at {} ms", self.now);
         // To the next thing that happens: a message, a timer, or the next look at the world.
         let next_step = (self.now / STEP_MS + 1) * STEP_MS;
         let next_message = self.messages.iter().map(|message| message.at).min().unwrap_or(u64::MAX);

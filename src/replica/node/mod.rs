@@ -150,6 +150,8 @@ impl Replica {
             Event::TruncateImpossible => self.handle_truncate_impossible(now),
             Event::InstallFailed(zxid) => self.handle_install_failed(now, zxid),
             Event::Notification { from, bytes } => self.handle_notification(now, from, &bytes),
+            Event::PeerConnected(peer) => self.handle_peer(now, peer, true),
+            Event::PeerLost(peer) => self.handle_peer(now, peer, false),
             Event::LinkOpened(link) => self.handle_link_opened(now, link),
             Event::LinkBytes(link, bytes) => self.handle_link_bytes(now, link, &bytes),
             Event::LinkClosed(link) => self.handle_link_closed(link),
@@ -190,7 +192,7 @@ impl Replica {
 }
 
 mod commit;
-pub mod ensemble;
+mod ensemble;
 mod requests;
 #[cfg(test)]
 mod tests;

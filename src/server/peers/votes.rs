@@ -197,6 +197,7 @@ impl Votes {
 
     /// Said once for each time that a server cannot be reached.
     fn tell_unreachable(&self, to: ServerId, error: &io::Error) {
+        self.events.push(Event::PeerLost(to));
         let mut peers = self.peers.borrow_mut();
         let is_told = peers.get_mut(&to).is_some_and(|peer| std::mem::replace(&mut peer.is_unreachable_told, true));
         if is_told {
@@ -359,6 +360,7 @@ impl Votes {
                 hurry.set();
             }
         }
+        self.events.push(Event::PeerConnected(id));
         let (votes, writing) = (self.clone(), connection.clone());
         spawn_local(async move { votes.write(id, writing).await });
         let votes = self.clone();
@@ -457,6 +459,7 @@ impl Votes {
         }
         let Some(peer) = peers.get_mut(&id) else { return };
         peer.connection = None;
+        self.events.push(Event::PeerLost(id));
         connection.to_send.set();
         if peer.unsent.is_none() {
             peer.unsent = peer.last_sent.clone();

@@ -243,6 +243,16 @@ impl Replica {
         }
     }
 
+    /// Whether another server can be asked for its vote: nobody waits for those that cannot.
+    pub(super) fn handle_peer(&mut self, now: Now, peer: ServerId, is_connected: bool) {
+        let Some(ensemble) = self.ensemble.as_deref_mut() else { return };
+        if is_connected {
+            ensemble.election.connected(now.instant, peer);
+        } else {
+            ensemble.election.disconnected(now.instant, peer);
+        }
+    }
+
     pub(super) fn packet_bytes_max(&self) -> usize {
         self.ensemble.as_deref().map_or(0, |ensemble| ensemble.options.packet_bytes_max)
     }
@@ -359,12 +369,15 @@ impl Replica {
             Role::Settling => {}
             Role::Looking => panic!("who looks for a leader has no role to give up"),
             Role::Leading(mut leading) => {
-                tracing::warn!(why, "this server leads no longer");
+                let led_ms = now.instant.since(leading.since).as_millis() as u64;
+                tracing::warn!(why, led_ms, "this server leads no longer: an election begins");
                 self.actions.push_back(Action::Listen(false));
                 self.log_rest(leading.take_proposed());
             }
             Role::Following(mut following) => {
-                tracing::warn!(why, "this server follows no longer");
+                let followed_ms = now.instant.since(following.since).as_millis() as u64;
+                let leader = following.zab.leader().0;
+                tracing::warn!(why, leader, followed_ms, "this server follows no longer: an election begins");
                 self.actions.push_back(Action::HangUp(following.dial));
                 let log_end = ensemble.log_end;
                 for (zxid, record) in following.take_pending().into_iter().filter(|(zxid, _)| *zxid <= log_end) {
