@@ -128,6 +128,8 @@ pub struct Client {
     pub is_retired: bool,
     /// Waits for the answer of its closeSession.
     is_closing: bool,
+    /// Has it, and hears nothing more on this connection.
+    is_over: bool,
 }
 
 /// What a client wants of the world.
@@ -147,6 +149,7 @@ pub struct Sight<'a> {
     pub history: &'a mut Vec<Call>,
     pub pipelined: usize,
     pub is_alone: bool,
+    pub trace: bool,
 }
 
 impl Client {
@@ -179,6 +182,7 @@ impl Client {
             is_steady: false,
             is_retired: false,
             is_closing: false,
+            is_over: false,
         }
     }
 
@@ -206,6 +210,9 @@ impl Client {
                 return if now > since + self.timeout() / 2 { vec![Wish::HangUp] } else { Vec::new() };
             }
             Link::Open(_) => {}
+        }
+        if self.is_over {
+            return vec![Wish::HangUp];
         }
         if now > self.heard + self.timeout() * 2 / 3 && now > self.said {
             return vec![Wish::HangUp];
@@ -252,6 +259,7 @@ impl Client {
     /// The connection is gone. What was under way has an unknown outcome.
     pub fn lost(&mut self, history: &mut Vec<Call>) {
         self.link = Link::None;
+        self.is_over = false;
         self.pending.clear();
         history.extend(std::mem::take(&mut self.calls).into_values());
         self.synced_since = None;
@@ -278,6 +286,9 @@ impl Client {
         path: &str,
         body: impl FnOnce(&mut Vec<u8>),
     ) -> Vec<u8> {
+        if sight.trace {
+            println!("             client {}: asks {} {op} {path}", self.number, xid.0);
+        }
         let barrier = if op == OpCode::SYNC { sight.ledger.answered } else { Zxid::ZERO };
         self.pending.push_back(Pending { xid, op, path: path.to_owned(), watch: false, barrier, begun: sight.moment });
         self.said = sight.now;
@@ -445,6 +456,9 @@ impl Client {
         self.heard = sight.now;
         while !reader.is_empty() {
             let frame = reader.buffer().ok().flatten().ok_or("a frame that is not whole")?;
+            if self.is_over {
+                break;
+            }
             if self.is_open() {
                 self.answer(frame, sight)?;
             } else if matches!(self.link, Link::Connecting(..)) {
@@ -518,6 +532,12 @@ impl Client {
             return Err(format!("an answer to {} came before that to {}", header.xid.0, pending.xid.0));
         }
         self.requests_done += 1;
+        if sight.trace {
+            println!(
+                "             client {}: told {} {} {} at {} {:?}",
+                self.number, pending.xid.0, pending.op, pending.path, header.zxid, header.err
+            );
+        }
         if header.err == ErrorCode::SESSION_EXPIRED || header.err == ErrorCode::SESSION_MOVED {
             // Said in passing by a server that is about to close the connection.
             sight.ledger.refused(self.session, header.xid.0)?;
@@ -537,6 +557,7 @@ impl Client {
                 return Err(format!("session {} is said to be closed and lives", self.session));
             }
             self.is_closing = false;
+            self.is_over = true;
             self.forget_session();
         }
         Ok(())

@@ -287,7 +287,12 @@ impl Shard {
                     return;
                 };
                 let Some(Queued::Write) = connection.queue.pop_front() else {
-                    panic!("an answer came to a connection whose first request is not a write");
+                    let answer = &frames[frame.clone()];
+                    let session = connection.session;
+                    panic!(
+                        "an answer, {answer:?}, to a connection whose first request is not a write, {session}, {:?}",
+                        id.slot
+                    );
                 };
                 connection.out.extend_from_slice(&frames[frame.clone()]);
                 if matches!(reply.kind, ReplyKind::Last(_)) {

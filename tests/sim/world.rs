@@ -478,6 +478,7 @@ impl World {
             history: &mut self.history,
             pipelined: self.plan.pipelined,
             is_alone: !self.plan.is_ensemble(),
+            trace: self.plan.trace,
         };
         act(&mut self.clients[client], &mut sight)
     }
@@ -525,6 +526,7 @@ impl World {
         let now = self.servers[server].clock.now(self.now).instant;
         let process = self.process(server).expect("it was there just now");
         process.shards[shard].accept(stream, now);
+        self.trace(|| format!("client {client} connects to {server}"));
         let handshake = self.clients[client].connecting(stream, self.now);
         self.send(stream, 0, handshake);
     }
