@@ -109,6 +109,9 @@ fn start(args: &RunArgs) -> Result<Option<Server>, Failure> {
     }
     let storage = &config.storage;
     config::prepare(&storage.data_dir, &storage.data_log_dir, storage.autocreate)?;
+    if let Some(quorum) = &config.quorum {
+        config::check_voter(&storage.data_dir, &storage.data_log_dir, quorum.db_autocreate)?;
+    }
     let random = || machine::random().map_err(|error| Failure::new(EXIT_FAILED, error, Some(&"/dev/urandom"), None));
     let mut options = config.server_options(&Start {
         now: clock::now(),
@@ -199,6 +202,14 @@ fn folders(config: &Config) -> String {
     format!("{}, log in {}", data.display(), log.display())
 }
 
+/// Which server of how many.
+fn ensemble(config: &Config) -> Option<String> {
+    let quorum = config.quorum.as_ref()?;
+    let (voters, all) = (quorum.ensemble.participants().count(), quorum.ensemble.members.len());
+    let others = if all > voters { format!(", {} that observe", all - voters) } else { String::new() };
+    Some(format!("server.{} of {voters} that vote{others}", quorum.my_id))
+}
+
 fn cores(config: &Config) -> String {
     let cores = &config.cores;
     let shards: Vec<_> = cores.shards.iter().map(usize::to_string).collect();
@@ -213,9 +224,10 @@ fn cores(config: &Config) -> String {
 /// What `--check` says of a good configuration.
 fn check_text(config: &Config) -> String {
     let session = &config.session;
+    let ensemble = ensemble(config).map(|ensemble| format!("ensemble    {ensemble}\n  ")).unwrap_or_default();
     format!(
         "the configuration is good\n  \
-         listens on  {}\n  \
+         {ensemble}listens on  {}\n  \
          data in     {}\n  \
          cores       {}\n  \
          sessions    {} to {} ms, tick {} ms",

@@ -25,16 +25,6 @@ const DRAIN_TIMEOUT: Duration = Duration::from_millis(500);
 /// multi. And a closed session's record names all its ephemerals, however short the request was.
 const RECORD_LEN_MIN: usize = 8 << 20;
 
-/// How long a server that sees a quorum for its vote waits for a better one (`FastLeaderElection.finalizeWait`).
-const FINALIZE_WAIT_MS: u64 = 200;
-
-/// Committed transactions that are kept in memory for learners that come back: far more than Apache's 500, because they are shared
-/// with the log's batches, and a learner that was away for a minute then gets what it missed and not everything.
-const HISTORY_LEN_MIN: usize = 100_000;
-
-/// And their bytes.
-const HISTORY_BYTES_MAX: usize = 64 << 20;
-
 /// What only the moment of the start can tell.
 #[derive(Clone, Debug)]
 pub struct Start {
@@ -177,27 +167,27 @@ impl QuorumConfig {
             0 => self.init_limit,
             limit => limit,
         };
+        let defaults = server::options::EnsembleOptions::new(my_id, membership);
         server::options::EnsembleOptions {
             replica: replica::EnsembleOptions {
-                my_id,
-                membership: membership.clone(),
                 tick_ms: config.session.tick_ms,
                 init_limit: self.init_limit,
                 sync_limit: self.sync_limit,
                 notification_min_ms: u64::from(self.notification_min_ms),
                 notification_max_ms: u64::from(self.notification_max_ms),
-                finalize_wait_ms: FINALIZE_WAIT_MS,
                 epoch_wait_max_ms: self.epoch_wait_max_ms.map(u64::from),
                 read_only_mode: config.session.read_only_mode,
                 local_sessions: self.local_sessions,
                 local_session_upgrading: self.local_sessions_upgrading,
                 force_snapshot_sync: self.force_snapshot_sync,
+                // Far more than Apache's 500 by default: a learner that was away for a minute gets what it missed, not everything.
                 history: HistoryOptions {
-                    bytes_max: HISTORY_BYTES_MAX,
-                    count_max: (self.history_len as usize).max(HISTORY_LEN_MIN),
+                    count_max: defaults.replica.history.count_max.max(self.history_len as usize),
                     count_min: self.history_len as usize,
+                    ..defaults.replica.history
                 },
                 packet_bytes_max: record_len_max,
+                ..defaults.replica
             },
             peers: server::options::PeerOptions {
                 listen_on_all: self.listen_on_all,
@@ -207,7 +197,7 @@ impl QuorumConfig {
                 handshake_timeout: Duration::from_millis(self.handshake_timeout_ms),
                 dial_budget: tick * dial_ticks,
                 dial_pause: Duration::from_millis(u64::from(self.dial_pause_ms)),
-                ..server::options::PeerOptions::new(my_id, membership)
+                ..defaults.peers
             },
         }
     }
@@ -271,6 +261,41 @@ mod tests {
         assert!(!options.tree.digest_enabled);
         assert_eq!(options.pipeline.container_never_used_max_ms, 77);
         assert_eq!(options.replica.shards, options.cores.shards.len());
+    }
+
+    #[test]
+    fn a_member_of_an_ensemble() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("myid"), "2").unwrap();
+        let server = |n: i32| (format!("server.{n}"), format!("h{n}:288{n}:388{n};218{n}"));
+        let mut settings: Vec<_> = [1, 2, 3].map(server).to_vec();
+        for (key, value) in [
+            ("dataDir", dir.path().to_str().unwrap()),
+            ("clientPort", "2182"),
+            ("clientPortAddress", "0.0.0.0"),
+            ("tickTime", "1000"),
+            ("initLimit", "7"),
+            ("syncLimit", "3"),
+            ("leaderServes", "no"),
+            ("commitLogCount", "200000"),
+            ("readonlymode.enabled", "true"),
+        ] {
+            settings.push((key.to_owned(), value.to_owned()));
+        }
+        let config = load(&Source::Default, &settings, &Machine { cores: vec![0, 1] }).unwrap();
+        let environment = EnvironmentStatus::default();
+        let options = config.server_options(&Start { now: Instant(5), random: [1, 2, 3], environment, has_ipv6: true });
+        assert_eq!((options.server_id, options.shard.leader_serves), (ServerId(2), false));
+        assert_eq!((options.shard.about.voters, options.listen.port()), (3, 2182));
+        let conf = options.shard.about.told.conf.member.as_ref().unwrap();
+        assert_eq!((conf.quorum_port, conf.election_port, conf.init_limit), (2882, 3882, 7));
+        assert!(conf.membership.starts_with("server.1=h1:2881:3881:participant;0.0.0.0:2181\n"), "{}", conf.membership);
+        let ensemble = options.ensemble.unwrap();
+        assert_eq!(ensemble.peers.dial_budget, Duration::from_secs(7));
+        assert_eq!(ensemble.peers.handshake_timeout, Duration::from_secs(3));
+        assert_eq!((ensemble.replica.tick_ms, ensemble.replica.init_limit, ensemble.replica.sync_limit), (1000, 7, 3));
+        assert_eq!((ensemble.replica.history.count_max, ensemble.replica.history.count_min), (200_000, 200_000));
+        assert!(ensemble.replica.read_only_mode);
     }
 
     #[test]

@@ -611,7 +611,7 @@ impl Pipeline {
             }
             Err(SessionError::Unknown) => {
                 // It may be a local session of the learner that the request comes from.
-                let is_foreign = ensemble.local_sessions && request.session.0 >> 56 != ensemble.server_id.0;
+                let is_foreign = ensemble.local_sessions && (request.session.0 >> 56) & 0xFF != ensemble.server_id.0 & 0xFF;
                 let expired = Err(ErrorCode::SESSION_EXPIRED);
                 SessionState { any: if is_foreign { Ok(()) } else { expired }, global: expired }
             }

@@ -116,6 +116,7 @@ impl Server {
         let recovery = clock::now().since(begun);
         let listener = Listener::bind(options.listen, options.listen_backlog)?;
         let address = listener.local_addr();
+        options.storage = options.storage.checked();
         let ensemble = match options.ensemble.take() {
             None => None,
             Some(ensemble) => {

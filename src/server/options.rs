@@ -15,6 +15,7 @@ use crate::rt::{clock, process};
 use crate::storage;
 use crate::time::Instant;
 use crate::tree;
+use crate::zab::HistoryOptions;
 
 /// A whole server.
 #[derive(Clone, Debug)]
@@ -117,6 +118,30 @@ pub struct EnsembleOptions {
     pub replica: replica::EnsembleOptions,
     /// How it speaks with the others.
     pub peers: PeerOptions,
+}
+
+impl EnsembleOptions {
+    /// With Apache's defaults, and `tickTime` 2000, `initLimit` 10, `syncLimit` 5.
+    pub fn new(my_id: ServerId, membership: Arc<Membership>) -> Self {
+        let replica = replica::EnsembleOptions {
+            my_id,
+            membership: membership.clone(),
+            tick_ms: 2000,
+            init_limit: 10,
+            sync_limit: 5,
+            notification_min_ms: 200,
+            notification_max_ms: 60_000,
+            finalize_wait_ms: 200,
+            epoch_wait_max_ms: None,
+            read_only_mode: false,
+            local_sessions: false,
+            local_session_upgrading: false,
+            force_snapshot_sync: false,
+            history: HistoryOptions::default(),
+            packet_bytes_max: storage::core::Options::default().record_len_max,
+        };
+        Self { replica, peers: PeerOptions::new(my_id, membership) }
+    }
 }
 
 /// What this server needs to know of the others, and how it speaks with them.

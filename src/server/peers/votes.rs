@@ -203,6 +203,7 @@ impl Votes {
             tracing::debug!(server = to.0, %error, "still cannot be reached at its election port");
         } else {
             tracing::info!(server = to.0, %error, "cannot be reached at its election port; tried again while there is something to tell");
+            self.events.push(Event::PeerLost(to));
         }
     }
 
@@ -359,6 +360,9 @@ impl Votes {
                 hurry.set();
             }
         }
+        if self.options.membership.members.contains_key(&id) {
+            self.events.push(Event::PeerConnected(id));
+        }
         let (votes, writing) = (self.clone(), connection.clone());
         spawn_local(async move { votes.write(id, writing).await });
         let votes = self.clone();
@@ -457,6 +461,7 @@ impl Votes {
         }
         let Some(peer) = peers.get_mut(&id) else { return };
         peer.connection = None;
+        self.events.push(Event::PeerLost(id));
         connection.to_send.set();
         if peer.unsent.is_none() {
             peer.unsent = peer.last_sent.clone();
