@@ -27,6 +27,7 @@ pub mod server;
 pub mod session;
 pub mod storage;
 pub mod time;
+pub mod tls;
 pub mod tree;
 pub mod watch;
 pub mod wire;

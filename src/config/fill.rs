@@ -21,6 +21,9 @@ const STANDALONE_SESSION_SERVER_ID: ServerId = ServerId(1);
 /// How long the end of the server may take before connections are cut: SIGTERM ends it in under a second.
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(500);
 
+/// Handshakes that may go on at once if nothing is said. Apache's server has no limit then; more than these would only time out.
+const HANDSHAKES_MAX_DEFAULT: u32 = 4096;
+
 /// A record is longer than the request that caused it: the path of a sequential znode, a header, the stat of each part of a
 /// multi. And a closed session's record names all its ephemerals, however short the request was.
 const RECORD_LEN_MIN: usize = 8 << 20;
@@ -53,7 +56,13 @@ impl Config {
                 DigestAlgorithm::Sha512 => pipeline::auth::DigestAlgorithm::Sha512,
             },
             super_digest: self.access.super_digest.as_ref().map(|digest| digest.0.clone()),
+            sasl: self.security.sasl_scheme,
+            sasl_super_users: self.security.sasl_super_users.clone(),
+            any_sasl_user: self.security.any_sasl_user.clone(),
+            x509: self.security.x509_scheme,
+            x509_super_user: self.security.x509_super_user.clone(),
         };
+        let tls = self.security.tls.as_ref();
         let pipeline = pipeline::Options {
             auth: auth.clone(),
             extended_types: self.tree.extended_types,
@@ -93,14 +102,15 @@ impl Config {
         let (snapshot_folder, log_folder) = (folder(&self.storage.data_dir), folder(&self.storage.data_log_dir));
         let about = server::options::About {
             told: Told { conf: self.conf_status(), environment: start.environment.clone() },
-            client_port: self.client.listen.port,
+            client_port: self.client.listen.map_or(0, |listen| listen.port),
             voters: self.quorum.as_ref().map_or(0, |quorum| quorum.ensemble.participants().count() as u64),
             data_folder: snapshot_folder.clone(),
             log_folder: log_folder.clone(),
             started: start.now,
         };
         server::options::Options {
-            listen: self.listen_address(start.has_ipv6),
+            listen: self.client.listen.map(|listen| address(listen, start.has_ipv6)),
+            secure_listen: tls.and_then(|tls| tls.listen).map(|listen| address(listen, start.has_ipv6)),
             listen_backlog: self.client.listen_backlog.unwrap_or(LISTEN_BACKLOG_DEFAULT),
             snapshot_folder,
             log_folder,
@@ -120,6 +130,16 @@ impl Config {
                 hash_seed,
                 auth,
                 enforced_schemes: self.access.enforced_schemes.clone(),
+                sasl: self.security.sasl_users.clone().map(|users| server::options::SaslOptions {
+                    users,
+                    failed_allowed: self.security.sasl_failed_allowed,
+                }),
+                tls: tls.map(|tls| server::options::TlsOptions {
+                    acceptor: tls.acceptor.clone(),
+                    port_unification: tls.port_unification,
+                    handshakes_max: tls.handshakes_max.unwrap_or(HANDSHAKES_MAX_DEFAULT),
+                    handshake_timeout: Duration::from_millis(u64::from(self.client.sessionless_timeout_ms)),
+                }),
                 sessionless_timeout: Duration::from_millis(u64::from(self.client.sessionless_timeout_ms)),
                 leader_serves: self.quorum.as_ref().is_none_or(|quorum| quorum.leader_serves),
                 tick_ms: self.session.tick_ms,
@@ -136,15 +156,14 @@ impl Config {
         }
     }
 
-    /// All interfaces are the IPv6 ones where there are any, which take IPv4 too.
-    fn listen_address(&self, has_ipv6: bool) -> SocketAddr {
-        let any = if has_ipv6 { IpAddr::V6(Ipv6Addr::UNSPECIFIED) } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) };
-        SocketAddr::new(self.client.listen.host.unwrap_or(any), self.client.listen.port)
-    }
-
     fn conf_status(&self) -> ConfStatus {
         ConfStatus {
-            secure_client_port: -1,
+            secure_client_port: self
+                .security
+                .tls
+                .as_ref()
+                .and_then(|tls| tls.listen)
+                .map_or(-1, |listen| i32::from(listen.port)),
             data_dir: folder(&self.storage.data_dir).display().to_string(),
             data_log_dir: folder(&self.storage.data_log_dir).display().to_string(),
             tick_ms: self.session.tick_ms,
@@ -215,6 +234,12 @@ impl QuorumConfig {
     }
 }
 
+/// All interfaces are the IPv6 ones where there are any, which take IPv4 too.
+fn address(listen: Listen, has_ipv6: bool) -> SocketAddr {
+    let any = if has_ipv6 { IpAddr::V6(Ipv6Addr::UNSPECIFIED) } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) };
+    SocketAddr::new(listen.host.unwrap_or(any), listen.port)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -244,7 +269,7 @@ mod tests {
             ("digest.enabled", "false"),
             ("znode.container.maxNeverUsedIntervalMs", "77"),
         ]);
-        assert_eq!(options.listen.to_string(), "[::]:2181");
+        assert_eq!(options.listen.unwrap().to_string(), "[::]:2181");
         assert_eq!(options.snapshot_folder.to_str(), Some("/data/zoo-1"));
         assert_eq!(options.log_folder.to_str(), Some("/log/zoo-1"));
         assert_eq!(options.shard.about.told.conf.data_log_dir, "/log/zoo-1");
@@ -301,7 +326,7 @@ mod tests {
     #[test]
     fn defaults_reach_their_rooms() {
         let options = options(&[]);
-        assert_eq!(options.listen.to_string(), "127.0.0.1:2181");
+        assert_eq!(options.listen.unwrap().to_string(), "127.0.0.1:2181");
         assert_eq!(options.storage.snapshots_retained, 3);
         assert_eq!(options.replica.snapshot_txns_max, 100_000);
         assert_eq!(options.replica.snapshot_bytes_max, 4 << 30);

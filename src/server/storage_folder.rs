@@ -39,7 +39,8 @@ pub(super) struct Recovered {
 
 /// Opens and locks the folder.
 pub(super) fn open(options: &Options) -> Result<Folder, OpenError> {
-    let ring = Ring::open(&options.log_folder, &ring::Options::default())?;
+    let how = ring::Options { snapshot_folder: Some(options.snapshot_folder.clone()), ..ring::Options::default() };
+    let ring = Ring::open(&options.log_folder, &how)?;
     let is_direct = ring.is_direct();
     if !is_direct {
         tracing::warn!(

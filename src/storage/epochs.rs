@@ -4,8 +4,8 @@
 //! is replaced as a whole: written under its name with `.tmp` behind it, made durable, renamed, and the folder synced.
 //!
 //! Text has no checksum, and one flipped bit makes another epoch of it. So a third file, `epochs.check`, bears witness: one
-//! sector with what each file held before the last change and what it was to hold then, written before the change. A file
-//! that says neither is damaged; nothing is believed then. Without that witness (Apache never wrote one) the text is taken as
+//! sector with what each file held before the last change and what it was to hold then, written before the change, and with
+//! what it holds, written behind it. A file that says neither is damaged; nothing is believed then. Without that witness (Apache never wrote one) the text is taken as
 //! it is.
 //!
 //! ```text
@@ -132,7 +132,8 @@ pub(super) fn save(disk: &mut dyn Disk, accepted: Option<Epoch>, current: Option
     for (name, epoch) in changed {
         replace_text(disk, name, epoch)?;
     }
-    Ok(())
+    // What was before is none of the answers any more.
+    write_check(disk, &behind, &behind)
 }
 
 /// What the files say; `None`: there is none.

@@ -207,7 +207,7 @@ fn any_flipped_byte_ends_in_a_tree_or_an_error() {
             }
         }
     }
-    assert!(trees > 100 && errors > 100 && waits > 0, "{trees} trees, {errors} errors, {waits} wait for more");
+    assert!(trees > 100 && errors > 50 && waits > 0, "{trees} trees, {errors} errors, {waits} wait for more");
 }
 
 fn at_leisure() -> bool {

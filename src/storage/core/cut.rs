@@ -283,9 +283,13 @@ impl LogCore {
                 self.let_go(disk)?;
                 let tail = cut.perform(disk, self.options.segment_len)?;
                 self.go_on(disk, &tail)?;
+                self.count_anew();
                 self.reports.push_back(Report::Truncated { through: tail.end.zxid });
             }
-            Plan::Nothing => self.reports.push_back(Report::Truncated { through: self.durable.zxid }),
+            Plan::Nothing => {
+                self.count_anew();
+                self.reports.push_back(Report::Truncated { through: self.durable.zxid });
+            }
             Plan::Impossible(error) => self.reports.push_back(Report::TruncateImpossible { to, error }),
         }
         Ok(())
@@ -297,6 +301,7 @@ impl LogCore {
         match replace(disk, zxid, log_id, self.options.segment_len) {
             Ok(tail) => {
                 self.go_on(disk, &tail)?;
+                self.count_anew();
                 self.reports.push_back(Report::Installed { zxid });
                 Ok(())
             }
@@ -348,5 +353,13 @@ impl LogCore {
         self.room_told = (0, false);
         self.mark_now = true;
         Ok(())
+    }
+
+    /// Costs and room count from the start again, for a caller who forgets what he gave before. Nothing of that is left: he
+    /// waits for the report behind which this is so.
+    fn count_anew(&mut self) {
+        self.consumed = 0;
+        self.room_told = (0, false);
+        self.tell_room = true;
     }
 }

@@ -47,6 +47,8 @@ use crate::ids::{Epoch, Zxid};
 
 /// Batches that collect behind a busy disk are merged up to this many bytes of records into one frame.
 pub const MERGE_LEN_MAX: usize = 1 << 20;
+/// The longest record that the log takes, whatever the options say: two of them fit into the longest segment.
+pub const RECORD_LEN_MAX: usize = 500 << 20;
 /// Most buffers that are kept for use again; more are freed.
 pub const SPARE_BUFFERS_MAX: usize = 8;
 /// Longer buffers are not kept.
@@ -63,6 +65,11 @@ pub struct Options {
     /// Longest payload of a record, bytes.
     pub record_len_max: usize,
     /// Whether a batch is acknowledged only when it would survive a power cut (`forceSync`).
+    ///
+    /// Without, a power cut may take the last of what was acknowledged, and does so silently where what is left is a whole
+    /// prefix of the log. Where it is not (a later write arrived and an earlier one did not), recovery refuses and names the
+    /// place: which records to give up is the operator's to say, and in an ensemble a member with an emptied folder gets
+    /// everything from the others. A process that was killed loses nothing either way.
     pub force_sync: bool,
     /// How many snapshots are kept (`autopurge.snapRetainCount`) with the log behind the oldest of them; 0 keeps all.
     pub snapshots_retained: usize,
@@ -75,11 +82,13 @@ impl Default for Options {
 }
 
 impl Options {
-    /// The same with lengths that work together: a segment holds at least two of the longest records.
+    /// The same with lengths that work together: a segment holds at least two of the longest records, and is not longer than
+    /// [`SEGMENT_LEN_MAX`]; so no record is longer than [`RECORD_LEN_MAX`], whatever was asked for.
     #[must_use]
     pub fn checked(mut self) -> Self {
+        self.record_len_max = self.record_len_max.min(RECORD_LEN_MAX);
         let least = (SEGMENT_HEADER_LEN + 2 * self.record_frame_len_max() + 4 * BLOCK_LEN) as u64;
-        self.segment_len = self.segment_len.max(least).next_multiple_of(BLOCK_LEN as u64);
+        self.segment_len = self.segment_len.clamp(least, SEGMENT_LEN_MAX).next_multiple_of(BLOCK_LEN as u64);
         assert!(self.segment_len <= SEGMENT_LEN_MAX, "a segment of {} bytes", self.segment_len);
         self
     }
@@ -147,7 +156,8 @@ pub enum Report {
         through: Zxid,
     },
     /// Batches may be admitted as long as the sum of their [`Batch::cost`], from the first since the core was opened, is
-    /// not above this. Never falls.
+    /// not above this. Never falls, except where [`Report::Truncated`], [`Report::Installed`] and
+    /// [`Report::InstallFailed`] say so.
     Room {
         /// The sum, bytes.
         admit_through: u64,
@@ -163,7 +173,8 @@ pub enum Report {
         /// Why.
         error: StorageError,
     },
-    /// The log is cut, durably. Room is counted anew: the next [`Report::Room`] may tell less than the one before.
+    /// The log is cut, durably, or there was nothing to cut. Costs and room count from the start again, as if the core had just
+    /// been opened: nothing may be appended before the next [`Report::Room`].
     Truncated {
         /// The last record that is left.
         through: Zxid,
@@ -183,12 +194,14 @@ pub enum Report {
         /// Why.
         error: StorageError,
     },
-    /// The snapshot is durable and has taken the place of everything. Room is counted anew, as behind [`Report::Truncated`].
+    /// The snapshot is durable and has taken the place of everything. Costs and room count from the start again, as behind
+    /// [`Report::Truncated`].
     Installed {
         /// Its zxid; the log goes on behind it.
         zxid: Zxid,
     },
-    /// There is no room for the snapshot. Everything is as before.
+    /// There is no room for the snapshot. Everything is as before, and costs count on; the next [`Report::Room`] may tell less
+    /// than the one before.
     InstallFailed {
         /// The snapshot's zxid.
         zxid: Zxid,

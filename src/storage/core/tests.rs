@@ -105,6 +105,14 @@ impl Rig {
         durable.unwrap_or(0)
     }
 
+    /// What was given before is forgotten, as a replica does behind a cut; what may be given now is what was told since.
+    fn count_anew(&mut self) {
+        let is_change = |report: &Report| matches!(report, Report::Truncated { .. } | Report::Installed { .. });
+        let at = self.reports.iter().rposition(is_change).expect("something was changed");
+        self.reports.drain(..=at);
+        self.cost = 0;
+    }
+
     fn room(&self) -> (u64, bool) {
         let room = self.reports.iter().rev().find_map(|report| match report {
             Report::Room { admit_through, full } => Some((*admit_through, *full)),
@@ -648,4 +656,55 @@ fn epochs_are_saved_behind_what_was_appended_before() {
         assert_eq!(saved, epochs::Epochs { accepted: Epoch(epoch), current: Epoch(epoch - 1) });
     }
     assert_eq!(rig.disk.files()["acceptedEpoch"], b"5", "as Apache writes it");
+}
+
+#[test]
+fn options_of_any_size_fit_together() {
+    for record_len_max in [0, 1, 4096, 1 << 20, 255 << 20, 256 << 20, 512 << 20, RECORD_LEN_MAX, 2 << 30, usize::MAX] {
+        for segment_len in [0, 1, 64 << 20, 1 << 30, (1 << 30) + 1, 1 << 40, u64::MAX] {
+            let options = Options { segment_len, record_len_max, ..options() }.checked();
+            assert!(options.segment_len <= SEGMENT_LEN_MAX, "{options:?}");
+            assert!(options.record_len_max == record_len_max.min(RECORD_LEN_MAX));
+            assert!(options.batch_cost_max() >= options.record_len_max as u64, "{options:?}");
+            assert_eq!(options.clone().checked(), options);
+        }
+    }
+}
+
+/// The replica forgets what it gave before a cut or an installation. What it is granted then must be there, on a full disk too.
+#[test]
+fn room_is_counted_from_the_start_behind_a_cut_and_an_installation() {
+    for change in 0..3 {
+        let mut rig = Rig::new(options());
+        for _ in 0..30 {
+            rig.append(9);
+            rig.settle();
+        }
+        match change {
+            0 => drop(rig.truncate(100)),
+            1 => drop(rig.truncate(i64::MAX)),
+            _ => {
+                let source = Box::new(Numbers { zxid: Zxid(100), given: 0 });
+                rig.core.handle(Command::Install { source, log_id: 5 });
+                rig.settle();
+            }
+        }
+        rig.count_anew();
+        rig.next = rig.core.durable().0 + 1;
+        let (admit_through, _) = rig.room();
+        assert!(admit_through <= 2 * options().segment_len, "{admit_through} is granted");
+        rig.disk.set_capacity(Some(rig.disk.used()));
+        loop {
+            let mut builder = BatchBuilder::new();
+            builder.push(Zxid(rig.next), &[7; 3000]);
+            if rig.cost + builder.cost() > admit_through {
+                break;
+            }
+            rig.cost += builder.cost();
+            rig.next += 1;
+            rig.core.handle(Command::Append(builder.finish().expect("one record")));
+        }
+        rig.settle();
+        assert_eq!(rig.durable(), rig.next - 1, "everything admitted was written");
+    }
 }

@@ -21,7 +21,7 @@ use crate::time::Instant;
 use crate::tree::Change;
 use crate::wire::connect::Password;
 use crate::wire::error_code::ErrorCode;
-use crate::wire::header::Xid;
+use crate::wire::header::{ReplyHeader, Xid};
 use crate::wire::jute::Reader;
 use crate::wire::op::OpCode;
 use crate::wire::quorum::PacketReader;
@@ -250,6 +250,11 @@ impl Replica {
         let Some(following) = self.following() else { return };
         let Some(waiting) = following.waiting.front(header.session, header.cxid) else { return };
         let (connection, after_read) = (waiting.connection, waiting.after_read);
+        self.end_segment_between(connection, after_read);
+    }
+
+    /// Ends the open segment if it holds an answer for this connection and reads wait between that one and the next.
+    fn end_segment_between(&mut self, connection: ConnectionId, after_read: bool) {
         if after_read && self.last_segment_of(connection) == Some(self.segment_number) {
             self.end_segment();
         }
@@ -303,8 +308,12 @@ impl Replica {
         while let Some(following) = self.following()
             && let Some((waiting, answer)) = following.waiting.pop_answered(session)
         {
+            self.end_segment_between(waiting.connection, waiting.after_read);
             let start = self.open.frames.len();
             self.open.frames.extend_from_slice(&answer.frame);
+            // What has waited shows the state of now: its client has seen later answers than that of when it was made.
+            let zxid = self.pipeline.zxid();
+            ReplyHeader::raise_zxid(&mut self.open.frames[start..], zxid);
             let frame = start..self.open.frames.len();
             let kind = if answer.close { ReplyKind::Last(frame) } else { ReplyKind::Answer(frame) };
             self.open.reply(waiting.connection, kind);
