@@ -1,5 +1,7 @@
 //! The leader's rules, one by one, as the learners' packets bring them out. Names begin with the ZooKeeper issue they are about.
 
+use bytes::Bytes;
+
 use std::sync::Arc;
 
 use super::*;
