@@ -9,16 +9,18 @@
 //! | 6 | [`config`] | the operator's words into the options of the rooms |
 //! | 5 | [`server`] | shards, connections, the log thread; the embedding API |
 //! | 4 | [`replica`], [`admin`], [`rt`] | the node as one state machine; answers as text; glommio and io_uring |
-//! | 3 | [`storage`], [`pipeline`] | log, snapshots, recovery; a request into a transaction |
-//! | 2 | [`tree`], [`session`], [`watch`] | what a transaction changes |
+//! | 3 | [`storage`], [`pipeline`], [`election`], [`zab`] | log, snapshots, recovery; a request into a transaction; votes; broadcast |
+//! | 2 | [`tree`], [`session`], [`watch`], [`quorum`] | what a transaction changes; who decides |
 //! | 1 | [`wire`] | every byte that crosses a boundary |
 //! | 0 | [`ids`], [`time`] | zxid, session and server ids; instants as plain numbers |
 
 pub mod admin;
 pub mod cli;
 pub mod config;
+pub mod election;
 pub mod ids;
 pub mod pipeline;
+pub mod quorum;
 pub mod replica;
 pub mod rt;
 pub mod server;
@@ -29,3 +31,4 @@ pub mod tls;
 pub mod tree;
 pub mod watch;
 pub mod wire;
+pub mod zab;

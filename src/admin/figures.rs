@@ -88,6 +88,10 @@ names! {
         NodeChangedWatches = "node_changed_watch_count",
         /// Watches fired by one NodeChildrenChanged.
         NodeChildrenWatches = "node_children_watch_count",
+        /// From the begin of an election to the moment when this server knew who is to lead, microseconds.
+        ElectionTime = "election_time",
+        /// From the begin of an election to the moment when this server served again, microseconds.
+        UnavailableTime = "unavailable_time",
     }
 }
 
@@ -101,6 +105,8 @@ impl Measure {
                 | Self::DbInitTime
                 | Self::StartupSnapshotLoadTime
                 | Self::StartupTxnsLoadTime
+                | Self::ElectionTime
+                | Self::UnavailableTime
         )
     }
 }

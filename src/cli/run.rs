@@ -104,7 +104,6 @@ fn start(args: &RunArgs) -> Result<Option<Server>, Failure> {
     for line in config.notices.lines() {
         tracing::warn!("{line}");
     }
-    config.check_servable()?;
     if args.check {
         say(&format!("{}\n", check_text(&config)));
         return Ok(None);

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::admin::status::{About as Told, ConfStatus, EnvironmentStatus};
+use crate::admin::status::{About as Told, ConfStatus, EnvironmentStatus, MemberStatus};
 use crate::ids::ServerId;
 use crate::time::Instant;
+use crate::zab::HistoryOptions;
 use crate::{pipeline, replica, server, storage, tree};
 
 /// Connections that wait to be accepted, if nothing is said: more than Java's 50, because clients that lost a server come
@@ -27,6 +28,16 @@ const HANDSHAKES_MAX_DEFAULT: u32 = 4096;
 /// multi. And a closed session's record names all its ephemerals, however short the request was.
 const RECORD_LEN_MIN: usize = 8 << 20;
 
+/// How long a server that sees a quorum for its vote waits for a better one (`FastLeaderElection.finalizeWait`).
+const FINALIZE_WAIT_MS: u64 = 200;
+
+/// Committed transactions that are kept in memory for learners that come back: far more than Apache's 500, because they are shared
+/// with the log's batches, and a learner that was away for a minute then gets what it missed and not everything.
+const HISTORY_LEN_MIN: usize = 100_000;
+
+/// And their bytes.
+const HISTORY_BYTES_MAX: usize = 64 << 20;
+
 /// What only the moment of the start can tell.
 #[derive(Clone, Debug)]
 pub struct Start {
@@ -41,7 +52,7 @@ pub struct Start {
 }
 
 impl Config {
-    /// The options of a single server. The folders are those that [`prepare`] made.
+    /// The options of the server, alone or a member of an ensemble. The folders are those that [`prepare`] made.
     pub fn server_options(&self, start: &Start) -> server::options::Options {
         let [hash_seed, log_id, seed] = start.random;
         let auth = pipeline::auth::Options {
@@ -80,9 +91,10 @@ impl Config {
         };
         let tree = tree::Options { hash_seed, digest_enabled: self.tree.digest_enabled, owners: pipeline.owners() };
         let request_len_max = self.client.request_len_max as usize;
+        let record_len_max = RECORD_LEN_MIN.max(request_len_max.saturating_mul(2));
         let storage = storage::core::Options {
             segment_len: self.storage.segment_bytes,
-            record_len_max: RECORD_LEN_MIN.max(request_len_max.saturating_mul(2)),
+            record_len_max,
             force_sync: self.storage.force_sync,
             snapshots_retained: match self.storage.autopurge.when {
                 PurgeWhen::Never => 0,
@@ -101,6 +113,7 @@ impl Config {
         let about = server::options::About {
             told: Told { conf: self.conf_status(), environment: start.environment.clone() },
             client_port: self.client.listen.map_or(0, |listen| listen.port),
+            voters: self.quorum.as_ref().map_or(0, |quorum| quorum.ensemble.participants().count() as u64),
             data_folder: snapshot_folder.clone(),
             log_folder: log_folder.clone(),
             started: start.now,
@@ -113,7 +126,7 @@ impl Config {
             log_folder,
             log_id,
             recovery_threads: self.cores.shards.len().clamp(1, 8),
-            server_id: STANDALONE_SESSION_SERVER_ID,
+            server_id: self.quorum.as_ref().map_or(STANDALONE_SESSION_SERVER_ID, |quorum| ServerId(quorum.my_id)),
             cores: server::options::Cores {
                 shards: self.cores.shards.iter().copied().map(Some).collect(),
                 replica: Some(self.cores.replica),
@@ -138,6 +151,7 @@ impl Config {
                     handshake_timeout: Duration::from_millis(u64::from(self.client.sessionless_timeout_ms)),
                 }),
                 sessionless_timeout: Duration::from_millis(u64::from(self.client.sessionless_timeout_ms)),
+                leader_serves: self.quorum.as_ref().is_none_or(|quorum| quorum.leader_serves),
                 tick_ms: self.session.tick_ms,
                 drain_timeout: DRAIN_TIMEOUT,
                 words: self.client.four_letter_words.clone(),
@@ -147,6 +161,7 @@ impl Config {
             replica,
             storage: storage.checked(),
             tree,
+            ensemble: self.quorum.as_ref().map(|quorum| quorum.options(self, record_len_max)),
             fault: None,
         }
     }
@@ -167,7 +182,64 @@ impl Config {
             timeout_max_ms: self.session.timeout_max_ms,
             listen_backlog: self.client.listen_backlog.map_or(-1, u32::cast_signed),
             // A single server has none, whatever `myid` says.
-            server_id: 0,
+            server_id: self.quorum.as_ref().map_or(0, |quorum| quorum.my_id),
+            member: self.quorum.as_ref().map(QuorumConfig::member_status),
+        }
+    }
+}
+
+impl QuorumConfig {
+    fn options(&self, config: &Config, record_len_max: usize) -> server::options::EnsembleOptions {
+        let (my_id, membership) = (ServerId(self.my_id), Arc::new(self.ensemble.clone()));
+        let tick = Duration::from_millis(u64::from(config.session.tick_ms));
+        let dial_ticks = match self.connect_to_learner_master_limit {
+            0 => self.init_limit,
+            limit => limit,
+        };
+        server::options::EnsembleOptions {
+            replica: replica::EnsembleOptions {
+                my_id,
+                membership: membership.clone(),
+                tick_ms: config.session.tick_ms,
+                init_limit: self.init_limit,
+                sync_limit: self.sync_limit,
+                notification_min_ms: u64::from(self.notification_min_ms),
+                notification_max_ms: u64::from(self.notification_max_ms),
+                finalize_wait_ms: FINALIZE_WAIT_MS,
+                epoch_wait_max_ms: self.epoch_wait_max_ms.map(u64::from),
+                read_only_mode: config.session.read_only_mode,
+                local_sessions: self.local_sessions,
+                local_session_upgrading: self.local_sessions_upgrading,
+                force_snapshot_sync: self.force_snapshot_sync,
+                history: HistoryOptions {
+                    bytes_max: HISTORY_BYTES_MAX,
+                    count_max: (self.history_len as usize).max(HISTORY_LEN_MIN),
+                    count_min: self.history_len as usize,
+                },
+                packet_bytes_max: record_len_max,
+            },
+            peers: server::options::PeerOptions {
+                listen_on_all: self.listen_on_all,
+                multi_address: self.multi_address,
+                bind_tries_max: self.bind_tries_max,
+                connect_timeout: Duration::from_millis(u64::from(self.connect_timeout_ms)),
+                handshake_timeout: Duration::from_millis(self.handshake_timeout_ms),
+                dial_budget: tick * dial_ticks,
+                dial_pause: Duration::from_millis(u64::from(self.dial_pause_ms)),
+                ..server::options::PeerOptions::new(my_id, membership)
+            },
+        }
+    }
+
+    fn member_status(&self) -> MemberStatus {
+        let own = self.ensemble.members.get(&ServerId(self.my_id)).and_then(|member| member.addresses.first());
+        MemberStatus {
+            init_limit: self.init_limit,
+            sync_limit: self.sync_limit,
+            election_port: own.map_or(0, |address| address.election.port),
+            quorum_port: own.map_or(0, |address| address.quorum.port),
+            is_observer: self.peer_type == PeerType::Observer,
+            membership: self.ensemble.to_text(),
         }
     }
 }

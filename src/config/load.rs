@@ -15,6 +15,7 @@ use super::security;
 use super::settings::{Setting, Settings, canonical, parse_interval};
 use super::*;
 use crate::ids::ServerId;
+use crate::quorum::HostPort;
 
 /// Where the configuration comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -154,7 +155,7 @@ fn assemble(mut settings: Settings, lines: Vec<MemberLine>, machine: &Machine) -
     let (static_listen, secure_listen) = listen(&mut settings)?;
     let session = session(&mut settings)?;
     let my_id = data_dir::read_my_id(&storage.data_dir)?;
-    let (quorum, own_address) = quorum(&mut settings, &lines, my_id)?;
+    let (quorum, own_address) = quorum(&mut settings, &lines, my_id, session.tick_ms)?;
     let listen = match own_address {
         Some((own, line)) => Some(client_address(&own, static_listen, &line)?),
         None => static_listen,
@@ -479,9 +480,11 @@ fn quorum(
     settings: &mut Settings,
     lines: &[MemberLine],
     my_id: Option<i64>,
+    tick_ms: u32,
 ) -> Result<(Option<QuorumConfig>, Option<(HostPort, MemberLine)>), ConfigError> {
+    let tick_ms = u64::from(tick_ms);
     let multi_address = settings.flag("multiAddress.enabled", false);
-    let ensemble = Ensemble::parse(lines, multi_address)?;
+    let ensemble = ensemble::parse(lines, multi_address)?;
     let standalone_enabled = settings.boolean("standaloneEnabled", true)?;
     if let Some(3) | None = settings.int("electionAlg", "only 3 is supported: remove the line")? {
     } else {
@@ -499,14 +502,29 @@ fn quorum(
     let connect_limit = settings.int("connectToLearnerMasterLimit", "give a number of ticks")?.unwrap_or(0);
     let local_sessions = settings.boolean("localSessionsEnabled", false)?;
     let local_sessions_upgrading = settings.boolean("localSessionsUpgradingEnabled", false)?;
-    let oracle_path = settings.text("oraclePath").map(|setting| PathBuf::from(setting.value));
+    let oracle = settings.text("oraclePath");
     check_quorum_sasl(settings)?;
+    let listen_on_all = settings.boolean("quorumListenOnAllIPs", false)?;
+    let ssl_quorum = settings.boolean("sslQuorum", false)?;
+    let natural = |number: i32, default: u32| u32::try_from(number).unwrap_or(default);
+    let positive = |number: i32, default: u32| u32::try_from(number).ok().filter(|&it| it > 0).unwrap_or(default);
+    let bind_tries_max = natural(settings.lenient_int("electionPortBindRetry", 3), 3);
+    let connect_timeout_ms = positive(settings.lenient_int("cnxTimeout", 5000), 5000);
+    let handshake_ms = settings.lenient_int("quorumCnxnTimeoutMs", -1);
+    let dial_pause_ms = natural(settings.lenient_int("leaderConnectDelayDuringRetryMs", 100), 100);
+    let notification_min_ms = positive(settings.lenient_int("fastleader.minNotificationInterval", 200), 200);
+    let notification_max_ms = positive(settings.lenient_int("fastleader.maxNotificationInterval", 60_000), 60_000);
+    let epoch_wait_max_ms = u32::try_from(settings.lenient_int("leader.maxTimeToWaitForEpoch", -1)).ok();
+    let leader_serves = settings.text("leaderServes").is_none_or(|setting| setting.value != "no");
+    let history_len = positive(settings.lenient_int("commitLogCount", 500), 500).max(500);
+    let force_snapshot_sync = settings.flag("forceSnapshotSync", false);
+    let db_autocreate = settings.flag("db.autocreate", true);
 
     let invalid = |problem: &str, advice: &str| {
         let place = lines.first().map(|line| line.place.clone());
         Err(ConfigError::new(ErrorKind::Conflict, problem, advice).at(place))
     };
-    let (participants, observers) = (ensemble.participants(), ensemble.observers());
+    let (participants, observers) = (ensemble.participants().count(), ensemble.observers().count());
     if participants == 0 && !standalone_enabled {
         return invalid(
             "standaloneEnabled=false without a participant",
@@ -530,7 +548,7 @@ fn quorum(
                 text: "the only participant: it serves alone, as in Apache's server".to_owned(),
             });
         }
-        for key in ["localSessionsEnabled", "localSessionsUpgradingEnabled", "oraclePath"] {
+        for key in ENSEMBLE_KEYS {
             if let Some(setting) = settings.text(key).filter(|setting| !setting.value.eq_ignore_ascii_case("false")) {
                 settings.notice(NoticeKind::EnsembleOnly, &setting, "");
             }
@@ -548,7 +566,24 @@ fn quorum(
             "write the N of this server's server.N line into it",
         );
     };
-    let peer_type = own.map_or(PeerType::Participant, |member| member.peer_type);
+    let Some(own) = own else {
+        return invalid(
+            &format!("no server.N line is this server's: myid says {my_id}"),
+            "add its line on all servers, or correct the file myid in dataDir",
+        );
+    };
+    check_unprotected_quorum(settings, ssl_quorum)?;
+    if let Some(setting) = oracle {
+        let problem = "is not built: two servers without it are no more available than one";
+        return Err(ConfigError::new(
+            ErrorKind::Ensemble,
+            problem,
+            "remove the line, and give the ensemble a third server",
+        )
+        .key(&setting.key)
+        .at(Some(setting.place)));
+    }
+    let peer_type = own.peer_type;
     if peer_type != stated_role
         && let Some(setting) = settings.text("peerType")
     {
@@ -564,9 +599,64 @@ fn quorum(
         peer_type,
         local_sessions,
         local_sessions_upgrading,
-        oracle_path,
+        listen_on_all,
+        multi_address,
+        bind_tries_max,
+        connect_timeout_ms,
+        handshake_timeout_ms: match u64::try_from(handshake_ms) {
+            Ok(ms) if ms > 0 => ms,
+            _ => tick_ms.saturating_mul(u64::from(ticks(sync_limit))),
+        },
+        dial_pause_ms,
+        notification_min_ms,
+        notification_max_ms: notification_max_ms.max(notification_min_ms),
+        epoch_wait_max_ms,
+        leader_serves,
+        history_len,
+        force_snapshot_sync,
+        db_autocreate,
     };
     Ok((Some(quorum), own_address))
+}
+
+/// Keys that act in an ensemble, and are worth a word where there is none.
+const ENSEMBLE_KEYS: &[&str] = &[
+    "cnxTimeout",
+    "commitLogCount",
+    "db.autocreate",
+    "electionPortBindRetry",
+    "fastleader.maxNotificationInterval",
+    "fastleader.minNotificationInterval",
+    "forceSnapshotSync",
+    "leader.maxTimeToWaitForEpoch",
+    "leaderConnectDelayDuringRetryMs",
+    "leaderServes",
+    "localSessionsEnabled",
+    "localSessionsUpgradingEnabled",
+    "oraclePath",
+    "quorumCnxnTimeoutMs",
+    "quorumListenOnAllIPs",
+    "sslQuorum",
+];
+
+/// Without TLS and SASL between servers, whoever reaches their ports is one of them: where they are asked for, to go on without
+/// would let in whom the operator wants to keep out.
+fn check_unprotected_quorum(settings: &mut Settings, ssl_quorum: bool) -> Result<(), ConfigError> {
+    let key = if ssl_quorum {
+        "sslQuorum"
+    } else if settings.boolean("quorum.auth.enableSasl", false)? {
+        "quorum.auth.enableSasl"
+    } else {
+        return Ok(());
+    };
+    let setting = settings.text(key).expect("it was just read as true");
+    Err(ConfigError::new(
+        ErrorKind::Unprotected,
+        "is not built yet, and without it everyone who reaches the ports between the servers would be one of them",
+        "remove it on all servers only if nobody else reaches these ports",
+    )
+    .key(&setting.key)
+    .at(Some(setting.place)))
 }
 
 /// The three contradictions that Apache refuses.

@@ -39,7 +39,6 @@ use std::path::PathBuf;
 
 pub use cores::{Cores, SHARDS_MAX, SPIN_US_DEFAULT, SPIN_US_MAX, parse_list as parse_core_list};
 pub use data_dir::{FOLDER, folder, prepare};
-pub use ensemble::{Ensemble, HostPort, MEMBERS_MAX, Member, PeerAddress, PeerType, Quorums};
 pub use error::{ConfigError, ErrorKind, Place};
 pub use fill::Start;
 pub use jvm_flags::VARIABLES as JVM_FLAGS_VARIABLES;
@@ -48,6 +47,7 @@ pub use notices::{Notice, NoticeKind, Notices};
 pub use security::{SecurityConfig, TlsConfig};
 
 use crate::admin::word::Whitelist;
+use crate::quorum::{Membership, PeerType};
 
 /// Every value that acts, as it is after defaults, units and corrections.
 #[derive(Clone, Debug)]
@@ -236,7 +236,7 @@ pub enum PurgeWhen {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QuorumConfig {
     /// All members.
-    pub ensemble: Ensemble,
+    pub ensemble: Membership,
     /// Which of them this is.
     pub my_id: i64,
     /// `initLimit`, ticks.
@@ -251,19 +251,30 @@ pub struct QuorumConfig {
     pub local_sessions: bool,
     /// `localSessionsUpgradingEnabled`.
     pub local_sessions_upgrading: bool,
-    /// `oraclePath`: a file that breaks the tie of two servers.
-    pub oracle_path: Option<PathBuf>,
-}
-
-impl Config {
-    /// Whether this version can serve it: an error for an ensemble.
-    pub fn check_servable(&self) -> Result<(), ConfigError> {
-        let Some(quorum) = &self.quorum else { return Ok(()) };
-        let members = quorum.ensemble.members.len();
-        Err(ConfigError::new(
-            ErrorKind::Ensemble,
-            format!("serving as an ensemble is not built yet ({members} servers are configured)"),
-            "leave Apache ZooKeeper in place there, or keep at most one server.N line to serve alone",
-        ))
-    }
+    /// `quorumListenOnAllIPs`: election and quorum port are open on all addresses.
+    pub listen_on_all: bool,
+    /// `multiAddress.enabled`: handshakes name all addresses of a server.
+    pub multi_address: bool,
+    /// `electionPortBindRetry`: attempts to open the election port; 0 is no limit.
+    pub bind_tries_max: u32,
+    /// `cnxTimeout`, milliseconds: how long it may take to connect to an election port.
+    pub connect_timeout_ms: u32,
+    /// `quorumCnxnTimeoutMs`, or syncLimit ticks: how long a handshake at the election port may take, milliseconds.
+    pub handshake_timeout_ms: u64,
+    /// `leaderConnectDelayDuringRetryMs`: between two attempts to connect to the leader, milliseconds.
+    pub dial_pause_ms: u32,
+    /// `fastleader.minNotificationInterval`, milliseconds: after so long votes are sent again.
+    pub notification_min_ms: u32,
+    /// `fastleader.maxNotificationInterval`, milliseconds.
+    pub notification_max_ms: u32,
+    /// `leader.maxTimeToWaitForEpoch`, milliseconds; `None` is no limit of its own.
+    pub epoch_wait_max_ms: Option<u32>,
+    /// `leaderServes`: clients may connect to the leader.
+    pub leader_serves: bool,
+    /// `commitLogCount`: transactions kept in memory for learners that come back, at the least.
+    pub history_len: u32,
+    /// `forceSnapshotSync`: a leader sends its whole state to every learner.
+    pub force_snapshot_sync: bool,
+    /// `db.autocreate`: an empty data folder is an empty tree, and may vote.
+    pub db_autocreate: bool,
 }

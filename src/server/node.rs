@@ -1,7 +1,7 @@
 //! A whole server: started in the order in which its parts depend on each other, ended in the reverse.
 //!
 //! ```text
-//!  start:  folder (lock, self test) ▶ recovery ▶ port ▶ log thread ▶ replica ▶ shards ▶ acceptor
+//!  start:  folder (lock, self test) ▶ recovery ▶ ports ▶ log thread ▶ replica ▶ shards ▶ acceptor
 //!  stop:   acceptor ▶ replica drains ▶ log marks all as durable ▶ shards say their last words
 //! ```
 
@@ -12,10 +12,12 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
+use bytes::Bytes;
 use thiserror::Error;
 
+use crate::ids::Zxid;
 use crate::pipeline::Pipeline;
-use crate::replica::{Now, Replica};
+use crate::replica::{Epochs, Now, Replica};
 use crate::rt::executor::{self, JoinHandle, spawn_local};
 use crate::rt::inbox::{self, Sender};
 use crate::rt::listener::{BindError, Listener};
@@ -23,11 +25,13 @@ use crate::rt::ring::OpenError;
 use crate::rt::{clock, limits};
 use crate::session::{Sessions, first_id};
 use crate::storage::StorageError;
+use crate::zab::{History, HistoryOptions};
 
 use super::acceptor::{self, Limits};
 use super::log_thread::{self, Ended};
 use super::options::Options;
-use super::replica_shell;
+use super::peers;
+use super::replica_shell::{self, EnsembleWiring, Wiring};
 use super::shard::{self, Door, SharedCounts, ToReplicaInbox};
 use super::storage_folder;
 
@@ -81,7 +85,7 @@ pub struct Server {
 pub enum ServerFailed {
     /// The disk failed; the message has been logged, and the next start recovers what was acknowledged.
     #[error("the disk failed: {0}")]
-    Disk(crate::storage::disk::DiskError),
+    Disk(StorageError),
     /// A part of the server panicked, which is a mistake of ours.
     #[error("the server's {0} ended with a panic: please report it")]
     Panicked(String),
@@ -107,6 +111,17 @@ fn open_doors(options: &Options) -> Result<(Vec<OpenDoor>, [Option<SocketAddr>; 
     Ok((doors, addresses))
 }
 
+/// The newest records as learners are sent them. What came before the first of them is not known, so it only says where the
+/// others begin.
+fn history(options: HistoryOptions, zxid: Zxid, records: Vec<(Zxid, Bytes)>) -> History {
+    match records.first() {
+        Some(&(base, _)) if records.last().is_some_and(|(last, _)| *last == zxid) => {
+            History::recovered(options, base, records.into_iter().skip(1))
+        }
+        _ => History::new(options, zxid),
+    }
+}
+
 impl Server {
     /// Recovers what the folder holds, and serves.
     ///
@@ -121,6 +136,13 @@ impl Server {
         let recovered = storage_folder::recover(&mut folder, &options)?;
         let recovery = clock::now().since(begun);
         let (doors, [address, secure_address]) = open_doors(&options)?;
+        let ensemble = match options.ensemble.take() {
+            None => None,
+            Some(ensemble) => {
+                let election_port = peers::open_election_port(&ensemble.peers)?;
+                Some((ensemble.replica, EnsembleWiring { peers: ensemble.peers, election_port }))
+            }
+        };
         options.pipeline.txn_bytes_max = options.storage.record_len_max.saturating_sub(TXN_OVERHEAD_BYTES);
         let about = Arc::make_mut(&mut options.shard.about);
         about.client_port = address.map_or(0, |address| address.port());
@@ -139,9 +161,9 @@ impl Server {
 
         log_inbox.attach_doorbell(&folder.doorbell);
         let reports = to_replica.clone();
-        let (disk, core) = (folder.disk, recovered.core);
+        let (disk, core, how) = (folder.disk, recovered.core, storage_folder::how_to_recover(&options));
         let log = limits::spawn_thread("zoo-log", options.cores.log, move || {
-            log_thread::run(disk, core, log_inbox, &reports)
+            log_thread::run(disk, core, &how, log_inbox, &reports)
         })
         .map_err(StartError::Thread)?;
 
@@ -151,15 +173,32 @@ impl Server {
             sessions.add(session, timeout_ms, None, now.instant);
         }
         let zxid = recovered.tree.view().zxid();
-        let pipeline = Pipeline::new(options.pipeline.clone(), recovered.tree, sessions, zxid);
-        let replica = Replica::new(options.replica.clone(), pipeline, now);
-        let version = replica.published_version().clone();
+        let mut tree = recovered.tree;
+        if let Some((ensemble, _)) = &ensemble {
+            let membership = &ensemble.membership;
+            tree.show_config(&membership.to_text(), Zxid(membership.version), now.wall);
+        }
+        let pipeline = Pipeline::new(options.pipeline.clone(), tree, sessions, zxid);
+        let (replica, ensemble) = match ensemble {
+            None => (Replica::new(options.replica.clone(), pipeline, now), None),
+            Some((member, wiring)) => {
+                let epochs = Epochs { accepted: recovered.epochs.accepted, current: recovered.epochs.current };
+                let history = history(member.history, zxid, recovered.history);
+                (Replica::join(options.replica.clone(), member, pipeline, epochs, history, now), Some(wiring))
+            }
+        };
+        let (standing, version) = (replica.standing(), replica.published_version().clone());
         let executor_options = executor::Options { spin: options.cores.spin, ..executor::Options::default() };
-        let (shards_of_replica, log_of_replica) = (to_shards.clone(), to_log);
-        let tick = Duration::from_millis(u64::from((options.shard.tick_ms / 4).clamp(20, 500)));
-        let drain_timeout = options.shard.drain_timeout;
+        let wiring = Wiring {
+            shards: to_shards.clone(),
+            log: to_log,
+            tick: Duration::from_millis(u64::from((options.shard.tick_ms / 4).clamp(20, 500))),
+            drain_timeout: options.shard.drain_timeout,
+            recovery,
+            ensemble,
+        };
         let replica = executor::spawn("zoo-replica", options.cores.replica, executor_options.clone(), move || {
-            replica_shell::run(replica, replica_inbox, shards_of_replica, log_of_replica, tick, drain_timeout, recovery)
+            replica_shell::run(replica, replica_inbox, wiring)
         })?;
 
         let shared = Arc::new(SharedCounts::new(options.cores.shards.len()));
@@ -182,7 +221,7 @@ impl Server {
                         let (shared, to_shards) = (shared.clone(), to_shards.clone());
                         spawn_local(acceptor::run((Rc::new(listener), door), limits, shared, to_shards));
                     }
-                    shard::run(number, shard_options, shared, version, inbox, to_replica).await;
+                    shard::run(number, shard_options, shared, (standing, version), inbox, to_replica).await;
                 },
             )?);
         }

@@ -141,7 +141,10 @@ fn clients_that_are_believed_and_what_they_are_called() {
     let acceptor = acceptor(ClientAuth::Need, &BOTH);
     for protocol in BOTH {
         for (name, subject) in [
-            ("client.pem", "CN=caf\u{e9} \\#1,1.2.840.113549.1.9.1=#16056140622e63,OU=keepers+UID=7,O=Zoo\\, Inc.,C=DE"),
+            (
+                "client.pem",
+                "CN=caf\u{e9} \\#1,1.2.840.113549.1.9.1=#16056140622e63,OU=keepers+UID=7,O=Zoo\\, Inc.,C=DE",
+            ),
             ("client_v1.pem", "CN=client"),
             ("client_middle.pem", "CN=below the middle"),
             ("client_self.pem", "CN=self made"),

@@ -8,11 +8,13 @@
 
 pub mod acl;
 pub mod connect;
+pub mod election;
 pub mod error_code;
 pub mod header;
 pub mod jute;
 pub mod multi;
 pub mod op;
+pub mod quorum;
 pub mod request;
 pub mod response;
 pub mod stat;

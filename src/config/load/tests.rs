@@ -327,7 +327,7 @@ fn one_server_line_is_one_server() {
 const THREE: &str = "server.1=a:2888:3888\nserver.2=b:2888:3888\nserver.3=c:2888:3888:observer\n";
 
 #[test]
-fn an_ensemble_is_read_whole_and_then_refused() {
+fn an_ensemble_is_read_whole() {
     let zoo = with(&format!("initLimit=10\nsyncLimit=5\nlocalSessionsEnabled=true\npeerType=observer\n{THREE}"));
     fs::create_dir(zoo.dir.path().join("data")).unwrap();
     assert!(zoo.error().contains("an ensemble needs the file myid"), "{}", zoo.error());
@@ -335,16 +335,59 @@ fn an_ensemble_is_read_whole_and_then_refused() {
     let config = zoo.load().unwrap();
     let quorum = config.quorum.as_ref().unwrap();
     assert_eq!((quorum.my_id, quorum.init_limit, quorum.sync_limit), (2, 10, 5));
-    assert_eq!((quorum.ensemble.participants(), quorum.ensemble.observers()), (2, 1));
+    assert_eq!((quorum.ensemble.participants().count(), quorum.ensemble.observers().count()), (2, 1));
     assert!(quorum.local_sessions);
     assert_eq!(quorum.peer_type, PeerType::Participant);
     assert!(notices(&config).contains("peerType: this server's server.N line says otherwise"));
-    let error = config.check_servable().unwrap_err();
-    assert_eq!(error.kind, ErrorKind::Ensemble);
+    assert_eq!((quorum.connect_timeout_ms, quorum.handshake_timeout_ms, quorum.bind_tries_max), (5000, 15_000, 3));
+    assert_eq!((quorum.notification_min_ms, quorum.notification_max_ms, quorum.dial_pause_ms), (200, 60_000, 100));
+    assert_eq!((quorum.leader_serves, quorum.listen_on_all, quorum.db_autocreate), (true, false, true));
+    assert_eq!((quorum.epoch_wait_max_ms, quorum.history_len), (None, 500));
+}
+
+/// An ensemble's zoo.cfg with `lines`, of the server with this number.
+fn member(my_id: &str, lines: &str) -> Zoo {
+    let zoo = with(&format!("initLimit=10\nsyncLimit=5\n{THREE}{lines}"));
+    fs::create_dir(zoo.dir.path().join("data")).unwrap();
+    zoo.file("data/myid", my_id)
+}
+
+#[test]
+fn the_keys_of_an_ensemble_act() {
+    let lines = "cnxTimeout=7\nquorumCnxnTimeoutMs=8\nelectionPortBindRetry=0\nfastleader.minNotificationInterval=9\n\
+                 zookeeper.fastleader.maxNotificationInterval=10\nleaderServes=no\nquorumListenOnAllIPs=true\n\
+                 leaderConnectDelayDuringRetryMs=11\nleader.maxTimeToWaitForEpoch=12\ncommitLogCount=5000\n\
+                 db.autocreate=false\nmultiAddress.enabled=true\nconnectToLearnerMasterLimit=13\n";
+    let config = member("3", lines).load().unwrap();
+    assert_eq!(notices(&config), "");
+    let quorum = config.quorum.unwrap();
+    assert_eq!((quorum.connect_timeout_ms, quorum.handshake_timeout_ms, quorum.bind_tries_max), (7, 8, 0));
+    assert_eq!((quorum.notification_min_ms, quorum.notification_max_ms, quorum.dial_pause_ms), (9, 10, 11));
+    assert_eq!((quorum.leader_serves, quorum.listen_on_all, quorum.db_autocreate), (false, true, false));
+    assert_eq!((quorum.epoch_wait_max_ms, quorum.history_len), (Some(12), 5000));
+    assert_eq!((quorum.multi_address, quorum.connect_to_learner_master_limit), (true, 13));
+    assert_eq!(quorum.peer_type, PeerType::Observer);
+
+    let alone = with("leaderServes=no\ncnxTimeout=7").load().unwrap();
     assert!(
-        error.to_string().contains("serving as an ensemble is not built yet (3 servers are configured)"),
-        "{error}"
+        notices(&alone).contains("without effect on a single server: cnxTimeout, leaderServes"),
+        "{}",
+        notices(&alone)
     );
+}
+
+#[test]
+fn an_ensemble_that_would_be_served_wrongly_is_not_served() {
+    for (my_id, lines, words) in [
+        ("4", "", "no server.N line is this server's: myid says 4"),
+        ("1", "sslQuorum=true", "sslQuorum: is not built yet, and without it everyone"),
+        ("1", "quorum.auth.enableSasl=true", "quorum.auth.enableSasl: is not built yet"),
+        ("1", "oraclePath=/o", "oraclePath: is not built"),
+        ("1", "electionAlg=1", "1 is not supported"),
+    ] {
+        let error = member(my_id, lines).error();
+        assert!(error.contains(words), "{lines:?}: {error}");
+    }
 }
 
 #[test]

@@ -30,7 +30,7 @@ use crate::admin::figures::Counter;
 use crate::admin::status::TRACE_MASK_DEFAULT;
 use crate::ids::SessionId;
 use crate::pipeline::auth;
-use crate::replica::message::{ConnectionId, ShardBatch, ShardItem, ToShard};
+use crate::replica::message::{ConnectionId, ShardBatch, ShardItem, Standing, ToShard};
 use crate::rt::clock;
 use crate::rt::executor::{sleep, spawn_local};
 use crate::rt::inbox::{Receiver, Sender};
@@ -142,6 +142,9 @@ pub(super) struct Shard {
 
 /// What changes.
 struct State {
+    standing: Standing,
+    /// When it began.
+    since: Instant,
     version: Version,
     watches: WatchTable,
     connections: Slots<Connection>,
@@ -165,7 +168,7 @@ pub(super) async fn run(
     number: u8,
     options: Arc<ShardOptions>,
     shared: Arc<SharedCounts>,
-    version: Version,
+    (standing, version): (Standing, Version),
     mut inbox: Receiver<ToShardInbox>,
     to_replica: Sender<ToReplicaInbox>,
 ) {
@@ -173,6 +176,8 @@ pub(super) async fn run(
         number,
         shared,
         state: RefCell::new(State {
+            standing,
+            since: clock::now(),
             version,
             watches: WatchTable::new(options.hash_seed),
             connections: Slots::default(),
@@ -218,6 +223,7 @@ impl Shard {
                 state.outgoing.items.push(ShardItem::Told(ask, part));
             }
             ToShard::Answer(ask, gathered) => state.answer_word(&self.options, &self.shared, ask, &gathered),
+            ToShard::Standing(standing, version) => state.stand(standing, version),
             ToShard::Stop => state.is_stopping = true,
         }
     }
@@ -343,6 +349,20 @@ impl State {
     fn close_at_once(&mut self, id: ConnectionId) {
         if let Some(connection) = self.connection(id) {
             connection.give_up();
+        }
+    }
+
+    /// The server's part in the ensemble has changed. Apache closes all of its clients then, and so do we: those whose requests
+    /// were under way must not believe that they failed, nor that they did not.
+    fn stand(&mut self, standing: Standing, version: Version) {
+        tracing::debug!(?standing, zxid = %version.zxid(), "the shard's standing");
+        self.standing = standing;
+        self.since = clock::now();
+        self.version = version;
+        for (_, connection) in self.connections.iter_mut() {
+            if connection.stage != Stage::Word {
+                connection.give_up();
+            }
         }
     }
 

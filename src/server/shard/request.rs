@@ -1,7 +1,7 @@
 //! What a client's bytes ask for, frame by frame.
 
 use crate::pipeline::{auth, read};
-use crate::replica::message::{ShardItem, Write};
+use crate::replica::message::{ShardItem, Standing, Write};
 use crate::rt::clock;
 use crate::time::Instant;
 use crate::wire::error_code::ErrorCode;
@@ -73,7 +73,7 @@ impl Shard {
                 break Flow::Read;
             };
             let flow = if connection.stage == Stage::New {
-                state.handshake(slot, frame)
+                state.handshake(&self.options, slot, frame)
             } else {
                 state.request(&self.options, slot, frame, now)
             };
@@ -172,6 +172,15 @@ impl State {
     /// Sends a write, or whatever else the replica has to see, on its way.
     fn write(&mut self, slot: u32, header: RequestHeader, body: &[u8], now: Instant) {
         let connection = self.connections.get_mut(slot).expect("a connection that is read from is there");
+        if self.standing == Standing::ReadOnly && header.op != OpCode::CLOSE_SESSION {
+            // `ReadOnlyRequestProcessor`. Behind a closeSession nobody waits for an answer any more.
+            if connection.queue().is_empty() {
+                put_header_reply(&mut connection.out, header.xid, self.version.zxid(), ErrorCode::NOT_READ_ONLY);
+                connection.stats.answered(header.op, header.xid, self.version.zxid(), 0, now);
+                self.count_sent(slot);
+            }
+            return;
+        }
         let after_read = connection.queue().back().is_some_and(|last| !last.is_write());
         connection.enqueue(Queued::Write { xid: header.xid, op: header.op, len: body.len(), received: now });
         let start = self.outgoing.bodies.len();
