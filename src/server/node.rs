@@ -91,17 +91,6 @@ pub enum ServerFailed {
     Panicked(String),
 }
 
-/// The newest records as learners are sent them. What came before the first of them is not known, so it only says where the
-/// others begin.
-fn history(options: HistoryOptions, zxid: Zxid, records: Vec<(Zxid, Bytes)>) -> History {
-    match records.first() {
-        Some(&(base, _)) if records.last().is_some_and(|(last, _)| *last == zxid) => {
-            History::recovered(options, base, records.into_iter().skip(1))
-        }
-        _ => History::new(options, zxid),
-    }
-}
-
 /// A port and what it takes.
 type OpenDoor = (Listener, Door);
 
@@ -120,6 +109,17 @@ fn open_doors(options: &Options) -> Result<(Vec<OpenDoor>, [Option<SocketAddr>; 
     let addresses = [open(options.listen, plain)?, open(options.secure_listen, Door::Secure)?];
     assert!(options.secure_listen.is_none() || options.shard.tls.is_some(), "a port for TLS without TLS");
     Ok((doors, addresses))
+}
+
+/// The newest records as learners are sent them. What came before the first of them is not known, so it only says where the
+/// others begin.
+fn history(options: HistoryOptions, zxid: Zxid, records: Vec<(Zxid, Bytes)>) -> History {
+    match records.first() {
+        Some(&(base, _)) if records.last().is_some_and(|(last, _)| *last == zxid) => {
+            History::recovered(options, base, records.into_iter().skip(1))
+        }
+        _ => History::new(options, zxid),
+    }
 }
 
 impl Server {

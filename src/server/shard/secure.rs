@@ -13,6 +13,7 @@ use std::sync::atomic::Ordering;
 
 use crate::admin::figures::Counter;
 use crate::pipeline::auth;
+use crate::rt::clock;
 use crate::rt::executor::timeout;
 use crate::rt::socket::Stream;
 use crate::server::options::TlsOptions;
@@ -118,6 +119,7 @@ impl Shard {
             tracing::debug!(peer = %connection.peer, subject, "a client with a certificate");
             connection.add_identities(auth::x509_identities(&subject, &self.options.auth));
         }
+        connection.heard = clock::now();
         connection.tls = Some(Box::new(Secured { session, sealed: Vec::new() }));
         true
     }
