@@ -226,6 +226,8 @@ fn zk4685_an_ack_that_overtakes_new_leaders_is_not_taken_for_it() {
     leader.durable(NOW, first);
     actions(&mut leader);
     assert_eq!(feed(&mut leader, B, ack(first)), [], "it has no vote yet");
+    leader.durable(NOW, first);
+    assert_eq!(actions(&mut leader), [], "nor when acks are counted again");
     let caused = feed(&mut leader, B, ack(START));
     assert_eq!(kinds(&caused, B), [PacketType::UPTODATE, PacketType::COMMIT]);
     assert_eq!(caused.last(), Some(&LeaderAction::Commit { through: first }), "now it counts");
