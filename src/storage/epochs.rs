@@ -159,7 +159,7 @@ fn judge(name: &str, found: Option<Epoch>, before: Option<Epoch>, behind: Option
     if found == before || found == behind {
         return Ok(());
     }
-    let told = |epoch: Option<Epoch>| epoch.map_or("nothing".to_owned(), |epoch| epoch.0.to_string());
+    let told = |epoch: Option<Epoch>| epoch.map_or_else(|| "nothing".to_owned(), |epoch| epoch.0.to_string());
     let known = format!("{CHECK_NAME} knows of {} and before of {}", told(behind), told(before));
     Err(match found {
         None => StorageError::Missing { file: name.to_owned(), offset: 0, what: known },
