@@ -98,6 +98,8 @@ pub struct Client {
     pub timeout_ms: i32,
     asked_ms: i32,
     last_zxid: Zxid,
+    /// The same as the server said it, which it is told when it is connected to again.
+    newest_said: Zxid,
     next_xid: i32,
     pending: VecDeque<Pending>,
     /// Calls under way, by xid.
@@ -162,6 +164,7 @@ impl Client {
             timeout_ms: 0,
             asked_ms: 800 + random.below(3000) as i32,
             last_zxid: Zxid::ZERO,
+            newest_said: Zxid::ZERO,
             next_xid: 1,
             pending: VecDeque::new(),
             calls: BTreeMap::new(),
@@ -246,7 +249,7 @@ impl Client {
         let mut frame = Vec::new();
         let request = ConnectRequest {
             protocol_version: 0,
-            last_zxid_seen: self.last_zxid,
+            last_zxid_seen: self.newest_said,
             timeout_ms: self.asked_ms,
             session: self.session,
             password: &self.password,
@@ -521,8 +524,16 @@ impl Client {
 
     fn answer(&mut self, frame: &[u8], sight: &mut Sight<'_>) -> Result<(), String> {
         let mut reader = Reader::new(frame);
-        let header = ReplyHeader::decode(&mut reader).map_err(|error| error.to_string())?;
+        let mut header = ReplyHeader::decode(&mut reader).map_err(|error| error.to_string())?;
+        self.newest_said = self.newest_said.max(header.zxid);
+        if header.zxid.0 > 0 && header.zxid.counter() == 0 {
+            // The start of an epoch, which is the state of the last transaction before it.
+            header.zxid = sight.ledger.last_before(header.zxid);
+        }
         if header.xid == Xid::NOTIFICATION {
+            if sight.trace {
+                println!("             client {}: event of {} {:?}", self.number, header.zxid, &frame[16..]);
+            }
             return self.event(header, &mut reader, sight.ledger);
         }
         let Some(pending) = self.pending.pop_front() else {
@@ -611,9 +622,9 @@ impl Client {
         {
             let news = &ledger.model.changes[persistent.next..];
             let next = news.iter().position(|(_, path)| is_watched_for_good(path));
-            let next = next.filter(|next| news[*next] == (header.zxid, path.clone()));
-            let Some(next) = next else {
-                return Err(format!("an event of {} at {path} is not the next of the changes", header.zxid));
+            let Some(next) = next.filter(|next| news[*next] == (header.zxid, path.clone())) else {
+                let next = next.map(|next| &news[next]);
+                return Err(format!("an event of {} at {path}, where {next:?} is the next change", header.zxid));
             };
             persistent.next += next + 1;
             is_expected = true;

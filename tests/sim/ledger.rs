@@ -138,6 +138,11 @@ impl Ledger {
         self.entries.partition_point(|entry| entry.logged.zxid <= zxid)
     }
 
+    /// The last committed transaction before this zxid.
+    pub fn last_before(&self, zxid: Zxid) -> Zxid {
+        self.index_behind(zxid).checked_sub(1).map_or(Zxid::ZERO, |index| self.entries[index].logged.zxid)
+    }
+
     pub fn find(&self, zxid: Zxid) -> Option<&Entry> {
         let index = self.index_behind(zxid).checked_sub(1)?;
         Some(&self.entries[index]).filter(|entry| entry.logged.zxid == zxid)

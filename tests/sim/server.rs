@@ -553,6 +553,11 @@ impl World {
                     let shown = self.ledger.shown(server, &segment.version);
                     self.check(shown);
                     self.note(11, segment.version.digest());
+                    self.trace(|| {
+                        let changes: Vec<_> =
+                            segment.changes.iter().map(|change| (change.zxid, &*change.path)).collect();
+                        format!("server {server} shows {} with {changes:?}", segment.version.zxid())
+                    });
                 }
             }
             ToShard::Standing(standing, version) => {

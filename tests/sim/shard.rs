@@ -372,6 +372,9 @@ impl Shard {
         let mut over = Vec::new();
         for (slot, connection) in &mut self.connections {
             let is_last = connection.stage == Stage::Ending;
+            if connection.is_given_up {
+                connection.out.clear();
+            }
             if is_last || !connection.out.is_empty() {
                 said.push(Said { stream: connection.stream, bytes: std::mem::take(&mut connection.out), is_last });
             }
