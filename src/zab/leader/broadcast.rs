@@ -118,10 +118,12 @@ impl Leader {
         let whole =
             self.outstanding.iter().take_while(|proposal| proposal.zxid <= held).filter(|proposal| proposal.ends_batch);
         if let Some(through) = whole.last().map(|proposal| proposal.zxid) {
+            let mut own_syncs = 0;
             while let Some(Proposal { zxid, record, .. }) =
                 self.outstanding.pop_front_if(|proposal| proposal.zxid <= through)
             {
                 self.outstanding_bytes -= record.len();
+                own_syncs += self.answer_syncs_before(zxid);
                 for (id, link) in self.links.iter().filter(|(_, link)| link.is_forwarding()) {
                     let packet = if link.observer {
                         QuorumPacket::with_data(PacketType::INFORM, zxid, record.clone())
@@ -133,6 +135,9 @@ impl Leader {
             }
             self.committed = through;
             self.act(LeaderAction::Commit { through });
+            for _ in 0..own_syncs {
+                self.act(LeaderAction::SyncDone);
+            }
         }
         self.count_pongs();
         self.answer_syncs();
@@ -201,6 +206,21 @@ impl Leader {
         if let Some(round) = self.held_by_quorum(rounds, self.confirmed_round) {
             self.confirmed_round = round;
         }
+    }
+
+    /// Answers learners' syncs that came before this proposal was made, which a quorum now holds: so it followed at that time,
+    /// and no round of pings has to tell. Nor may a COMMIT overtake the SYNC: Apache's follower (`CommitProcessor`) takes what it
+    /// has forwarded to be answered in that order, and answers no client any more if it is not. Returns how many syncs of this
+    /// server's own clients are due behind the commit.
+    fn answer_syncs_before(&mut self, zxid: Zxid) -> usize {
+        let mut own_syncs = 0;
+        while let Some(sync) = self.syncs.pop_front_if(|sync| sync.after < zxid) {
+            match sync.link {
+                None => own_syncs += 1,
+                Some(id) => self.send(id, QuorumPacket::new(PacketType::SYNC, Zxid::ZERO)),
+            }
+        }
+        own_syncs
     }
 
     fn answer_syncs(&mut self) {

@@ -530,6 +530,25 @@ fn a_sync_waits_for_what_was_proposed_and_for_a_quorum_that_still_follows() {
 }
 
 #[test]
+fn no_commit_overtakes_the_answer_to_a_sync_that_came_before_its_proposal() {
+    let mut leader = established();
+    let first = propose(&mut leader, 1);
+    leader.durable(NOW, first);
+    actions(&mut leader);
+    feed(&mut leader, A, sync_request());
+    leader.sync_request();
+    let second = propose(&mut leader, 2);
+    leader.durable(NOW, second);
+    actions(&mut leader);
+    // No pong has come: that a quorum has what was proposed behind the syncs says as much.
+    let commit = |zxid| sent(A, packet(PacketType::COMMIT, zxid));
+    let done = sent(A, packet(PacketType::SYNC, Zxid::ZERO));
+    let committed = LeaderAction::Commit { through: second };
+    let answers = [commit(first), done, commit(second), committed, LeaderAction::SyncDone];
+    assert_eq!(feed(&mut leader, A, ack(second)), answers);
+}
+
+#[test]
 fn a_sync_of_a_learner_that_left_is_forgotten() {
     let mut leader = established();
     join(&mut leader, B, follower_info(3, 4), zxid(4, 7), &history());
