@@ -7,11 +7,12 @@
 
 use std::collections::BTreeMap;
 
-use zoo_server::ids::{SessionId, Zxid};
+use zoo_server::ids::{Epoch, SessionId, Zxid};
 use zoo_server::storage::StorageError;
 use zoo_server::storage::core::{Command, LogCore, Options, Report};
 use zoo_server::storage::disk::{BLOCK_LEN, Disk};
 use zoo_server::storage::dump::{self, LogItem, SnapshotItem};
+use zoo_server::storage::epochs::{ACCEPTED_NAME, CHECK_NAME, CURRENT_NAME, Epochs};
 use zoo_server::storage::image::ImageSource;
 use zoo_server::storage::log::format::{frame_field, record_field, segment_field, segment_sequence};
 use zoo_server::storage::log::{BatchBuilder, LogTail};
@@ -74,6 +75,29 @@ impl Writer {
         self.settle();
     }
 
+    fn epochs(&mut self, accepted: u32, current: u32) {
+        let (accepted, current) = (Some(Epoch(accepted)), Some(Epoch(current)));
+        self.core.handle(Command::SaveEpochs { accepted, current });
+        self.settle();
+    }
+
+    /// Cuts the log, and takes the tree of what is left.
+    fn truncate(&mut self, to: Zxid) {
+        self.core.handle(Command::Truncate { to });
+        self.settle();
+        self.tree = recover(&self.disk).expect("it was just cut").tree;
+        assert_eq!(self.tree.view().zxid(), to);
+        self.durable = to;
+    }
+
+    /// Puts the tree that is here in the place of everything, as if a leader had sent it.
+    fn install(&mut self, log_id: u64) {
+        let source = Box::new(ImageSource::new(self.tree.cut(), vec![(SessionId(1), 4000)]));
+        self.core.handle(Command::Install { source, log_id });
+        self.settle();
+        assert_eq!(self.core.log_id(), log_id);
+    }
+
     fn snapshot(&mut self) {
         let source = ImageSource::new(self.tree.cut(), vec![(SessionId(1), 4000)]);
         self.core.handle(Command::Snapshot(Box::new(source)));
@@ -107,11 +131,25 @@ fn recover(disk: &SimDisk) -> Result<Recovered, StorageError> {
 }
 
 /// Some segments, two snapshots, a log behind them; one frame of the log is long enough for a table of its own.
-fn folder(log_id: u64, close: bool) -> Folder {
+fn folder(log_id: u64, end: End) -> Folder {
     let mut writer = Writer::new(log_id);
-    for step in 0..36 {
+    if end == End::Rebuilt {
+        // A log that a snapshot began and that was cut twice, within a frame and behind one.
+        writer.create(9, 300);
+        writer.install(log_id ^ 0xffff);
+        writer.create(30, 900);
+        writer.create(20, 900);
+        writer.truncate(Zxid(31));
+        writer.create(1, 400);
+        writer.create(3, 400);
+        writer.truncate(Zxid(32));
+    }
+    writer.epochs(12, 11);
+    // The shorter one has files of its own kind enough.
+    for step in if end == End::Rebuilt { 20..36 } else { 0..36 } {
         writer.create(1 + step % 4, 100 + 37 * (step as usize % 7) + if step % 9 == 4 { 2000 } else { 0 });
-        if step % 12 == 8 {
+        // Without another snapshot all of what was cut and replaced is needed.
+        if step % 12 == 8 && end != End::Rebuilt {
             writer.snapshot();
         }
     }
@@ -119,7 +157,8 @@ fn folder(log_id: u64, close: bool) -> Folder {
     writer.create(24, 2500);
     writer.create(2, 300);
     writer.create(1, 900);
-    if close {
+    writer.epochs(14, 13);
+    if end != End::Killed {
         writer.core.handle(Command::Close);
     } else {
         writer.core.handle(Command::Tick);
@@ -130,6 +169,17 @@ fn folder(log_id: u64, close: bool) -> Folder {
     let (end, digest) = (writer.tree.view().zxid(), writer.tree.view().digest());
     assert_eq!(writer.durable, end);
     Folder { files: writer.disk.files(), end, digest }
+}
+
+const EPOCHS: Epochs = Epochs { accepted: Epoch(14), current: Epoch(13) };
+
+/// How a folder came to be as it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Closed,
+    Killed,
+    /// Cut and replaced before, and closed.
+    Rebuilt,
 }
 
 /// One way to damage a folder.
@@ -228,6 +278,9 @@ fn places(name: &str, bytes: &[u8]) -> Places {
             places.fields.extend(fields.map(|field| at + field));
             places.fields.extend((PAYLOAD..BLOCK_LEN).step_by(97).map(|field| at + field));
         }
+    } else if name == CHECK_NAME {
+        places.boundaries.extend([0, 48]);
+        places.fields.extend(0..52);
     } else {
         places.boundaries.extend([0, 64, BLOCK_LEN, BLOCK_LEN + 64]);
         places.fields.extend((0..2).flat_map(|slot| (0..68).step_by(4).map(move |field| slot * BLOCK_LEN + field)));
@@ -245,9 +298,26 @@ fn cases(folder: &Folder, other_log: &Files) -> Vec<Case> {
             let name = name.clone();
             Box::new(move |files| change(files.get_mut(&name).expect("it is there")))
         };
-        let places = places(name, bytes);
         let lost = name.clone();
         add(name, "missing", Box::new(move |files| drop(files.remove(&lost))));
+        if matches!(&name[..], ACCEPTED_NAME | CURRENT_NAME) {
+            for len in 0..bytes.len() {
+                add(name, "cut", edit(Box::new(move |bytes| bytes.truncate(len))));
+            }
+            for bit in 0..bytes.len() * 8 {
+                add(name, "flipped bit", edit(Box::new(move |bytes| bytes[bit / 8] ^= 1 << (bit % 8))));
+            }
+            for text in ["1", "10", "13", "15", "013", "x", "-14", " 14", "14 ", "99999999999", "", "\0\0"] {
+                if text.as_bytes() != bytes {
+                    add(name, "other text", edit(Box::new(|bytes| *bytes = text.as_bytes().to_vec())));
+                }
+            }
+            let other = if name == ACCEPTED_NAME { CURRENT_NAME } else { ACCEPTED_NAME };
+            let donor = folder.files[other].clone();
+            add(name, "another file's content", edit(Box::new(move |bytes| bytes.clone_from(&donor))));
+            continue;
+        }
+        let places = places(name, bytes);
         let mut cuts: Vec<usize> = places.boundaries.clone();
         cuts.extend(places.boundaries.windows(2).map(|pair| usize::midpoint(pair[0], pair[1])));
         cuts.push(bytes.len() - 1);
@@ -306,9 +376,14 @@ fn kind_of_file(name: &str, tail: &LogTail) -> String {
 fn no_damage_loses_anything_silently() {
     let mut silent = Vec::new();
     let mut total = [0_usize; 2];
-    for (what, close) in [("closed in order", true), ("killed while idle", false)] {
-        let folder = folder(0x1111_2222_3333_4444, close);
-        let other_log = self::folder(0x5555_6666_7777_8888, close).files;
+    let ends = [
+        ("closed in order", End::Closed),
+        ("killed while idle", End::Killed),
+        ("cut and replaced before", End::Rebuilt),
+    ];
+    for (what, end) in ends {
+        let folder = folder(0x1111_2222_3333_4444, end);
+        let other_log = self::folder(0x5555_6666_7777_8888, end).files;
         let whole = recover(&SimDisk::with_files(folder.files.clone())).expect("a sound folder");
         assert_eq!(whole.tail.end.zxid, folder.end);
         assert_eq!(whole.tail.cut, None);
@@ -323,12 +398,14 @@ fn no_damage_loses_anything_silently() {
                     row[0] += 1;
                     total[0] += 1;
                     let view = recovered.tree.view();
-                    if view.zxid() != folder.end || view.digest() != folder.digest {
+                    let is_whole = view.zxid() == folder.end && view.digest() == folder.digest;
+                    if !is_whole || recovered.epochs != EPOCHS {
                         silent.push(format!(
-                            "{}, {} (case {number}): only {} is there",
+                            "{}, {} (case {number}): only {} is there, and {:?}",
                             case.file,
                             case.kind,
-                            view.zxid()
+                            view.zxid(),
+                            recovered.epochs
                         ));
                         continue;
                     }

@@ -15,10 +15,12 @@ const FLOORS: &[(&str, u8)] = &[
     ("quorum", 2),
     ("storage", 3),
     ("pipeline", 3),
+    ("election", 3),
     ("zab", 3),
     ("replica", 4),
     ("admin", 4),
     ("rt", 4),
+    ("tls", 4),
     ("server", 5),
     ("config", 6),
     // The command line stands on the configuration that it reads.

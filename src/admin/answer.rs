@@ -168,6 +168,16 @@ fn conf(out: &mut String, status: &Status) {
     line(out, "maxSessionTimeout=", conf.timeout_max_ms);
     line(out, "clientPortListenBacklog=", conf.listen_backlog);
     line(out, "serverId=", conf.server_id);
+    if let Some(member) = &conf.member {
+        line(out, "initLimit=", member.init_limit);
+        line(out, "syncLimit=", member.sync_limit);
+        line(out, "electionAlg=", 3);
+        line(out, "electionPort=", member.election_port);
+        line(out, "quorumPort=", member.quorum_port);
+        line(out, "peerType=", u8::from(member.is_observer));
+        // No line end behind the configuration, as in Apache's server.
+        put(out, format_args!("membership: \n{}", member.membership));
+    }
 }
 
 fn connection_line(out: &mut String, connection: &ConnectionStatus, full: bool) {
@@ -248,10 +258,18 @@ fn operation_name(op: OpCode) -> &'static str {
 fn dump(out: &mut String, status: &Status) {
     let sessions = &status.sessions;
     out.push_str("SessionTracker dump:\n");
-    let count: usize = sessions.expiring.values().map(BTreeSet::len).sum();
-    put(out, format_args!("Session Sets ({})/({count}):\n", sessions.expiring.len()));
-    for (&time, ids) in &sessions.expiring {
-        group(out, format_args!("{} expire at {}:", ids.len(), java::date(time)), ids);
+    if let Some(learner) = status.ensemble.as_ref().filter(|ensemble| ensemble.leader.is_none()) {
+        // Only the leader watches over sessions.
+        put(out, format_args!("Global Sessions({}):\n", learner.global_sessions.len()));
+        for (session, timeout_ms) in &learner.global_sessions {
+            put(out, format_args!("{session}\t{timeout_ms}ms\n"));
+        }
+    } else {
+        let count: usize = sessions.expiring.values().map(BTreeSet::len).sum();
+        put(out, format_args!("Session Sets ({})/({count}):\n", sessions.expiring.len()));
+        for (&time, ids) in &sessions.expiring {
+            group(out, format_args!("{} expire at {}:", ids.len(), java::date(time)), ids);
+        }
     }
     out.push_str("ephemeral nodes dump:\n");
     put(out, format_args!("Sessions with Ephemerals ({}):\n", sessions.ephemerals.len()));
@@ -321,6 +339,10 @@ fn srvr(out: &mut String, status: &Status, with_clients: bool) {
     line(out, "Zxid: ", server.zxid);
     line(out, "Mode: ", server.mode.name());
     line(out, "Node count: ", server.node_count);
+    if let Some(leader) = status.ensemble.as_ref().and_then(|ensemble| ensemble.leader) {
+        let [last, min, max] = leader.proposal_sizes();
+        put(out, format_args!("Proposal sizes last/min/max: {last}/{min}/{max}\n"));
+    }
 }
 
 /// The average of microseconds, in milliseconds.
@@ -333,6 +355,33 @@ fn mntr(out: &mut String, status: &Status) {
     let mut tell = |name: &str, value: &dyn Display| put(out, format_args!("zk_{name}\t{value}\n"));
     tell("version", &full_version());
     tell("server_state", &server.mode.name());
+    if let Some(ensemble) = &status.ensemble {
+        if let Some(doing) = server.mode.peer_state() {
+            tell("peer_state", &doing);
+        }
+        tell("quorum_size", &ensemble.quorum_size);
+        if let Some(master) = ensemble.observer_master {
+            tell("observer_master_id", &master);
+        }
+        tell("looking_count", &ensemble.elections);
+        tell("commit_count", &ensemble.commits);
+        if let Some(leader) = ensemble.leader {
+            tell("learners", &leader.learners);
+            tell("synced_followers", &leader.synced_followers);
+            tell("synced_non_voting_followers", &0);
+            tell("synced_observers", &leader.synced_observers);
+            tell("pending_syncs", &leader.pending_syncs);
+            tell("leader_uptime", &leader.uptime_ms);
+            let [last, min, max] = leader.proposal_sizes();
+            tell("last_proposal_size", &last);
+            tell("min_proposal_size", &min);
+            tell("max_proposal_size", &max);
+            // Ours: Apache's nearest is the length of a queue.
+            for (learner, lag) in &ensemble.lags {
+                tell(&format!("{learner}_learner_lag"), lag);
+            }
+        }
+    }
     tell("uptime", &monitor.uptime_ms);
     tell("avg_latency", &average_ms(&server.latency));
     tell("max_latency", &(server.latency.max() / 1000));

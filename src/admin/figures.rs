@@ -50,6 +50,10 @@ names! {
         SyncProcessorQueued = "sync_processor_request_queued",
         /// Digests that did not agree with a transaction's.
         DigestMismatches = "digest_mismatches_count",
+        /// Connections closed because too many TLS handshakes went on.
+        TlsHandshakesExceeded = "tls_handshake_exceeded",
+        /// TLS handshakes that ended badly.
+        UnsuccessfulHandshakes = "unsuccessful_handshake",
         /// Failures that end the server.
         UnrecoverableErrors = "unrecoverable_error_count",
         /// Snapshots that could not be written.
@@ -84,6 +88,10 @@ names! {
         NodeChangedWatches = "node_changed_watch_count",
         /// Watches fired by one NodeChildrenChanged.
         NodeChildrenWatches = "node_children_watch_count",
+        /// From the begin of an election to the moment when this server knew who is to lead, microseconds.
+        ElectionTime = "election_time",
+        /// From the begin of an election to the moment when this server served again, microseconds.
+        UnavailableTime = "unavailable_time",
     }
 }
 
@@ -97,6 +105,8 @@ impl Measure {
                 | Self::DbInitTime
                 | Self::StartupSnapshotLoadTime
                 | Self::StartupTxnsLoadTime
+                | Self::ElectionTime
+                | Self::UnavailableTime
         )
     }
 }

@@ -24,6 +24,8 @@ pub struct Status {
     pub watches: BTreeMap<SessionId, BTreeSet<String>>,
     /// `mntr`.
     pub monitor: MonitorStatus,
+    /// `srvr`, `stat`, `mntr`, `dump`: what a member of an ensemble tells besides; `None` of a server that stands alone.
+    pub ensemble: Option<EnsembleStatus>,
     /// `dirs`, `conf`: bytes in the folder of the snapshots.
     pub data_dir_bytes: u64,
     /// `dirs`, `conf`: bytes in the folder of the log.
@@ -81,6 +83,17 @@ impl Mode {
             Self::ReadOnly => "read-only",
         }
     }
+
+    /// As `mntr` tells what a member of an ensemble that serves is doing (`QuorumPeer.getDetailedPeerState`).
+    pub(super) const fn peer_state(self) -> Option<&'static str> {
+        match self {
+            Self::Standalone => None,
+            Self::Leader => Some("leading - broadcast"),
+            Self::Follower => Some("following - broadcast"),
+            Self::Observer => Some("observing - broadcast"),
+            Self::ReadOnly => Some("looking"),
+        }
+    }
 }
 
 /// The server as a whole.
@@ -127,6 +140,69 @@ pub struct ConfStatus {
     pub listen_backlog: i32,
     /// `myid`, 0 for a single server.
     pub server_id: i64,
+    /// What a member of an ensemble tells besides.
+    pub member: Option<MemberStatus>,
+}
+
+/// What `conf` tells of a member of an ensemble.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MemberStatus {
+    /// `initLimit`, ticks.
+    pub init_limit: u32,
+    /// `syncLimit`, ticks.
+    pub sync_limit: u32,
+    /// Where votes are exchanged.
+    pub election_port: u16,
+    /// Where learners connect.
+    pub quorum_port: u16,
+    /// Whether it only follows.
+    pub is_observer: bool,
+    /// The configuration of the ensemble as text.
+    pub membership: String,
+}
+
+/// What a member of an ensemble tells of its part.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EnsembleStatus {
+    /// Servers that vote.
+    pub quorum_size: u64,
+    /// Who leads, if an observer knows.
+    pub observer_master: Option<i64>,
+    /// Elections begun since the server started.
+    pub elections: u64,
+    /// Transactions committed under the present leader.
+    pub commits: u64,
+    /// Sessions and their timeouts in milliseconds, as one who does not watch over them knows them.
+    pub global_sessions: BTreeMap<SessionId, i32>,
+    /// What a leader tells besides.
+    pub leader: Option<LeaderStatus>,
+    /// And for each of its learners, how many transactions it is behind.
+    pub lags: BTreeMap<i64, u64>,
+}
+
+/// What a leader tells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeaderStatus {
+    /// Servers that follow it, with a vote or without.
+    pub learners: u64,
+    /// Those with a vote that are up to date.
+    pub synced_followers: u64,
+    /// Those without that are.
+    pub synced_observers: u64,
+    /// `sync` requests that wait.
+    pub pending_syncs: u64,
+
+    /// Since it leads, milliseconds.
+    pub uptime_ms: u64,
+    /// Bytes of the last, least and largest proposal; `None` before the first.
+    pub proposal_size: Option<[u64; 3]>,
+}
+
+impl LeaderStatus {
+    /// As Java's `BufferStats`: -1 before the first.
+    pub(super) fn proposal_sizes(&self) -> [i64; 3] {
+        self.proposal_size.map_or([-1; 3], |sizes| sizes.map(u64::cast_signed))
+    }
 }
 
 /// One client connection.

@@ -1,5 +1,6 @@
 //! `zoo-server log dump|verify`: what the log holds, and whether a server would take it.
 
+use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -13,6 +14,7 @@ use crate::ids::Zxid;
 use crate::storage::dump::{self, LogItem};
 use crate::storage::log::LogIndex;
 use crate::storage::log::format::segment_name;
+use crate::storage::recovery;
 use crate::wire::txn::TxnRecord;
 
 /// Runs one of the two.
@@ -191,10 +193,12 @@ fn verify(args: &InspectArgs, out: &mut impl Write) -> Result<bool, Problem> {
         sound &= judged.is_ok();
         if args.json {
             let problem = judged.as_ref().err();
-            writeln!(out, "{}", json!({ "item": "log", "sound": sound, "problem": problem }))?;
+            let digests = judged.as_ref().is_ok_and(|judged| judged.is_digest_checked);
+            let item = json!({ "item": "log", "sound": sound, "problem": problem, "digests_checked": digests });
+            writeln!(out, "{item}")?;
         } else {
             match judged {
-                Ok(records) if sound => writeln!(out, "the log is sound: {records} records in one chain")?,
+                Ok(judged) if sound => writeln!(out, "the log is sound: {judged}")?,
                 Ok(_) => writeln!(out, "the log is NOT SOUND")?,
                 Err(problem) => writeln!(out, "the log is NOT SOUND: {problem}")?,
             }
@@ -248,8 +252,25 @@ fn found_json(file: &str, found: &Found) -> Value {
     })
 }
 
-/// Reads the whole log as recovery does, the links between its files and the marker included; how many records there are.
-fn judge(disk: &mut ReadOnlyFolder) -> Result<u64, String> {
+/// A log that is sound.
+struct Judged {
+    records: u64,
+    is_digest_checked: bool,
+}
+
+impl fmt::Display for Judged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} records in one chain", self.records)?;
+        f.write_str(match self.is_digest_checked {
+            true => ", and the tree is what each says",
+            false => " (the tree is not compared: the snapshot from which it would be made is not in this folder)",
+        })
+    }
+}
+
+/// Reads the whole log as recovery does, the links between its files and the marker included; then makes the tree of it and
+/// compares its digest with the one in each record.
+fn judge(disk: &mut ReadOnlyFolder) -> Result<Judged, String> {
     let index = LogIndex::read(disk).map_err(|error| error.to_string())?;
     let from = index.reaches_back_to().unwrap_or(Zxid::ZERO);
     let mut replay = index.replay(from).map_err(|error| error.to_string())?;
@@ -258,7 +279,19 @@ fn judge(disk: &mut ReadOnlyFolder) -> Result<u64, String> {
         records += segment.records().count() as u64;
     }
     replay.finish(disk).map_err(|error| error.to_string())?;
-    Ok(records)
+    // Snapshots may stand in another folder (dataDir), and then only a log from the beginning on makes a tree.
+    let snapshots = dump::snapshots(disk).map_err(|error| error.to_string())?;
+    let is_digest_checked = from == Zxid::ZERO || snapshots.iter().any(|&zxid| zxid >= from);
+    if is_digest_checked {
+        let how = recovery::Options { is_member: false, ..recovery::Options::default() };
+        let recovered = recovery::recover(disk, &how, &mut |_| {}).map_err(|error| error.to_string())?;
+        if let (mismatches @ 1.., Some(first)) = recovered.digest_mismatches {
+            return Err(format!(
+                "the tree is not what the records say: {mismatches} of their digests differ from its own, the first behind {first}"
+            ));
+        }
+    }
+    Ok(Judged { records, is_digest_checked })
 }
 
 #[cfg(test)]
@@ -271,9 +304,16 @@ mod tests {
     use super::super::args::{Cli, Command, SnapshotCommand};
     use super::super::snapshot;
     use super::*;
+    use crate::ids::SessionId;
+    use crate::storage::core::{self, LogCore};
+    use crate::storage::disk::Disk;
+    use crate::storage::log::BatchBuilder;
     use crate::storage::sim_disk::SimDisk;
     use crate::storage::{Storage, StorageOptions};
     use crate::time::WallTime;
+    use crate::wire::acl::AclList;
+    use crate::wire::op::OpCode;
+    use crate::wire::txn::{CreateKind, CreateTxn, Txn, TxnDigest, TxnHeader};
 
     /// A data folder with five changes and a snapshot after the fourth.
     fn folder() -> tempfile::TempDir {
@@ -351,7 +391,10 @@ mod tests {
     fn a_sound_log_is_found_sound_and_a_damaged_one_not() {
         let dir = folder();
         let (sound, text) = said("log verify", dir.path());
-        assert!(sound && text.ends_with("the log is sound: 5 records in one chain\n"), "{text}");
+        assert!(
+            sound && text.ends_with("the log is sound: 5 records in one chain, and the tree is what each says\n"),
+            "{text}"
+        );
 
         // One byte of the third record.
         let segment = file(dir.path(), "log.0");
@@ -371,6 +414,44 @@ mod tests {
         fs::remove_file(&segment).expect("removed");
         let (sound, text) = said("log verify", dir.path());
         assert!(!sound, "a missing file is no sound log: {text}");
+    }
+
+    #[test]
+    fn a_log_that_is_whole_and_makes_another_tree_is_not_sound() {
+        let mut disk = SimDisk::new(1);
+        let empty = recovery::recover(&mut disk, &recovery::Options::default(), &mut |_| {}).expect("an empty folder");
+        let mut options = StorageOptions::new(0x5eed);
+        options.core.segment_len = 1 << 20;
+        options.core.record_len_max = 64 << 10;
+        let mut core = LogCore::open(&mut disk, options.core, &empty.tail, 0x5eed).expect("opened");
+        let txn = Txn::Create(CreateTxn {
+            path: "/a".into(),
+            data: None,
+            acl: AclList::OPEN,
+            kind: CreateKind::Persistent,
+            parent_cversion: 1,
+        });
+        let header = TxnHeader { session: SessionId(1), cxid: 1, zxid: Zxid(1), time: WallTime(1), op: OpCode::CREATE };
+        let mut bytes = Vec::new();
+        // The digest of some other tree.
+        let digest = Some(TxnDigest { version: TxnDigest::VERSION, tree: 12345 });
+        TxnRecord { header, txn, digest }.encode(&mut bytes);
+        let mut builder = BatchBuilder::new();
+        builder.push(Zxid(1), &bytes);
+        core.handle(core::Command::Append(builder.finish().expect("one record")));
+        core.handle(core::Command::Close);
+        let mut done = Vec::new();
+        while !core.has_ended() {
+            core.step(&mut disk);
+            disk.wait(true, &mut done).expect("no fault");
+            done.drain(..).for_each(|completion| core.complete(completion));
+        }
+        let dir = tempfile::tempdir().expect("a folder");
+        for (name, bytes) in disk.files() {
+            fs::write(dir.path().join(name), bytes).expect("written");
+        }
+        let (sound, text) = said("log verify", dir.path());
+        assert!(!sound && text.contains("1 of their digests differ") && text.contains("behind 0x1"), "{text}");
     }
 
     #[test]

@@ -24,7 +24,6 @@ pub(super) fn effect(key: &str) -> Effect {
     for (kind, keys) in [
         (NoticeKind::Unprotected, UNPROTECTED),
         (NoticeKind::NotBuilt, NOT_BUILT),
-        (NoticeKind::EnsembleOnly, ENSEMBLE_ONLY),
         (NoticeKind::NoSuchPart, NO_SUCH_PART),
     ] {
         let known = keys.iter().any(|known| match known.strip_suffix('*') {
@@ -38,7 +37,8 @@ pub(super) fn effect(key: &str) -> Effect {
             };
         }
     }
-    if key.starts_with("server.") || key.starts_with("group") || key.starts_with("weight") {
+    let families = ["server.", "group", "weight", "authProvider.", "superUser."];
+    if key == "superUser" || families.iter().any(|family| key.starts_with(family)) {
         return Effect::Acts;
     }
     Effect::None(NoticeKind::Unknown)
@@ -51,27 +51,43 @@ pub(super) const ACTS: &[&str] = &[
     "DigestAuthenticationProvider.digestAlg",
     "DigestAuthenticationProvider.enabled",
     "DigestAuthenticationProvider.superDigest",
+    "SASLAuthenticationProvider.superPassword",
+    "X509AuthenticationProvider.superUser",
+    "allowSaslFailedClients",
     "autopurge.purgeInterval",
     "autopurge.snapRetainCount",
+    "client.portUnification",
     "clientPort",
     "clientPortAddress",
     "clientPortListenBacklog",
     "closeSessionTxn.enabled",
+    "cnxTimeout",
+    "commitLogCount",
     "connectToLearnerMasterLimit",
     "dataDir",
     "dataLogDir",
     "datadir.autocreate",
+    "db.autocreate",
     "digest.enabled",
     "dynamicConfigFile",
     "electionAlg",
+    "electionPortBindRetry",
     "emulate353TTLNodes",
     "enforce.auth.enabled",
     "enforce.auth.schemes",
     "enforceQuota",
     "extendedTypesEnabled",
+    "fastleader.maxNotificationInterval",
+    "fastleader.minNotificationInterval",
+    "forceSnapshotSync",
     "forceSync",
     "initLimit",
+    "java.security.auth.login.config",
     "jute.maxbuffer",
+    "leader.maxTimeToWaitForEpoch",
+    "leaderConnectDelayDuringRetryMs",
+    "leaderServes",
+    "letAnySaslUserDoX",
     "localSessionsEnabled",
     "localSessionsUpgradingEnabled",
     "maxClientCnxns",
@@ -79,6 +95,7 @@ pub(super) const ACTS: &[&str] = &[
     "maxSessionTimeout",
     "minSessionTimeout",
     "multiAddress.enabled",
+    "netty.server.outstandingHandshake.limit",
     "nio.sessionlessCnxnTimeout",
     "oraclePath",
     "peerType",
@@ -86,14 +103,36 @@ pub(super) const ACTS: &[&str] = &[
     "quorum.auth.enableSasl",
     "quorum.auth.learnerRequireSasl",
     "quorum.auth.serverRequireSasl",
+    "quorumCnxnTimeoutMs",
+    "quorumListenOnAllIPs",
     "readonlymode.enabled",
     "reconfigEnabled",
+    "sasl.serverconfig",
     "secureClientPort",
     "secureClientPortAddress",
     "sessionRequireClientSASLAuth",
     "skipACL",
     "snapCount",
     "snapSizeLimitInKb",
+    "ssl.authProvider",
+    "ssl.ciphersuites",
+    "ssl.clientAuth",
+    "ssl.clientHostnameVerification",
+    "ssl.context.supplier.class",
+    "ssl.crl",
+    "ssl.enabledProtocols",
+    "ssl.hostnameVerification",
+    "ssl.keyStore.location",
+    "ssl.keyStore.password",
+    "ssl.keyStore.passwordPath",
+    "ssl.keyStore.type",
+    "ssl.ocsp",
+    "ssl.protocol",
+    "ssl.trustStore.location",
+    "ssl.trustStore.password",
+    "ssl.trustStore.passwordPath",
+    "ssl.trustStore.type",
+    "sslQuorum",
     "standaloneEnabled",
     "syncLimit",
     "tickTime",
@@ -111,24 +150,16 @@ pub(super) const ACTS: &[&str] = &[
 ];
 
 /// Keys whose point is to protect. Those without which clients would be let in unchecked act, or are errors (see `load`).
-const UNPROTECTED: &[&str] = &[
-    "IPAuthenticationProvider.usexforwardedfor",
-    "SASLAuthenticationProvider.superPassword",
-    "X509AuthenticationProvider.superUser",
-    "audit.enable",
-    "authProvider*",
-    "ensembleAuthName",
-    "superUser*",
-];
+const UNPROTECTED: &[&str] =
+    &["IPAuthenticationProvider.usexforwardedfor", "audit.enable", "ensembleAuthName", "fips-mode"];
 
 const NOT_BUILT: &[&str] = &[
     "admin.*",
-    "allowSaslFailedClients",
     "audit.impl.class",
     "client.certReload",
-    "client.portUnification",
     "client.secure",
     "clientCnxnSocket",
+    "clientTcpKeepAlive",
     "connectionDecreaseRatio",
     "connectionDropDecrease",
     "connectionDropIncrease",
@@ -137,16 +168,22 @@ const NOT_BUILT: &[&str] = &[
     "connectionTokenFillCount",
     "connectionTokenFillTime",
     "connection_throttle_*",
-    "clientTcpKeepAlive",
     "controllerPort",
-    "fips-mode",
     "fsync.warningthresholdms",
     "kerberos.*",
     "kinit",
     "largeRequestMaxBytes",
     "largeRequestThreshold",
-    "letAnySaslUserDoX",
+    "leader.maxConcurrentDiffSyncs",
+    "leader.maxConcurrentSnapSyncs",
     "metricsProvider.*",
+    "multiAddress.reachabilityCheckEnabled",
+    "multiAddress.reachabilityCheckTimeoutMs",
+    "observer.*",
+    "observerMaster.*",
+    "observerMasterPort",
+    "portUnification",
+    "quorum.auth.*",
     "request_stale_connection_check",
     "request_stale_latency_check",
     "request_throttle_*",
@@ -158,50 +195,26 @@ const NOT_BUILT: &[&str] = &[
     "server.realm",
     "snapshot.compression.method",
     "ssl.*",
-    "throttled_op_wait_time",
-];
-
-const ENSEMBLE_ONLY: &[&str] = &[
-    "cnxTimeout",
-    "commitLogCount",
-    "electionPortBindRetry",
-    "enableEagerACLCheck",
-    "fastleader.*",
-    "follower.*",
-    "forceSnapshotSync",
-    "forward_learner_requests_to_commit_processor_disabled",
-    "leader.*",
-    "leaderConnectDelayDuringRetryMs",
-    "leaderServes",
-    "learner.*",
-    "multiAddress.reachabilityCheckEnabled",
-    "multiAddress.reachabilityCheckTimeoutMs",
-    "observer.*",
-    "observerMaster.*",
-    "observerMasterPort",
-    "portUnification",
-    "quorum.auth.*",
-    "quorum.cnxn.threads.size",
-    "quorumCnxnTimeoutMs",
-    "quorumListenOnAllIPs",
-    "snapshotSizeFactor",
-    "sslQuorum",
     "sslQuorumReloadCertFiles",
     "syncEnabled",
-    "tcpKeepAlive",
+    "throttled_op_wait_time",
 ];
 
 const NO_SUCH_PART: &[&str] = &[
     "bitHashCacheSize",
     "commitProcessor.*",
-    "db.autocreate",
     "disableAutoWatchReset",
+    "enableEagerACLCheck",
     "flushDelay",
+    "follower.*",
+    "forward_learner_requests_to_commit_processor_disabled",
     "globalOutstandingLimit",
     "intBufferStartingSizeBytes",
     "jmx.*",
     "jute.maxbuffer.extrasize",
     "jvm.pause.*",
+    "leader.*",
+    "learner.*",
     "maxBatchSize",
     "maxGetChildrenResponseCacheSize",
     "maxInProcessingDeadWatchers",
@@ -214,10 +227,13 @@ const NO_SUCH_PART: &[&str] = &[
     "nio.numWorkerThreads",
     "nio.shutdownTimeout",
     "pathStats.*",
+    "quorum.cnxn.threads.size",
     "request.timeout",
     "serializeLastProcessedZxid.enabled",
     "serverCnxnFactory",
     "snapshot.trust.empty",
+    "snapshotSizeFactor",
+    "tcpKeepAlive",
     "test.*",
     "testingonly.*",
     "watchManagerName",
@@ -262,7 +278,7 @@ mod tests {
         DigestAuthenticationProvider.superDigest DigestAuthenticationProvider.digestAlg
         IPAuthenticationProvider.usexforwardedfor X509AuthenticationProvider.superUser superUser superUser.1
         ssl.authProvider ensembleAuthName sessionRequireClientSASLAuth enforce.auth.enabled enforce.auth.schemes
-        authProvider authProvider.1 kerberos.removeHostFromPrincipal kerberos.removeRealmFromPrincipal
+        authProvider.1 kerberos.removeHostFromPrincipal kerberos.removeRealmFromPrincipal
         kerberos.canonicalizeHostNames client.portUnification client.certReload fips-mode readonlymode.enabled
         follower.skipLearnerRequestToNextProcessor forceSync jute.maxbuffer jute.maxbuffer.extrasize skipACL
         datadir.autocreate db.autocreate nio.numSelectorThreads nio.numWorkerThreads commitProcessor.numWorkerThreads
@@ -288,8 +304,7 @@ mod tests {
 
     #[test]
     fn a_key_stands_in_one_list() {
-        let mut all: Vec<_> =
-            [ACTS, UNPROTECTED, NOT_BUILT, ENSEMBLE_ONLY, NO_SUCH_PART].into_iter().flatten().collect();
+        let mut all: Vec<_> = [ACTS, UNPROTECTED, NOT_BUILT, NO_SUCH_PART].into_iter().flatten().collect();
         all.sort();
         assert!(all.windows(2).all(|two| two[0] != two[1]));
     }

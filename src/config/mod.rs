@@ -22,11 +22,15 @@ mod data_dir;
 mod ensemble;
 mod error;
 mod fill;
+mod jaas;
+mod jvm_flags;
 mod keys;
 mod load;
 mod notices;
 pub mod properties;
+mod security;
 mod settings;
+mod stores;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -34,11 +38,13 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 pub use cores::{Cores, SHARDS_MAX, SPIN_US_DEFAULT, SPIN_US_MAX, parse_list as parse_core_list};
-pub use data_dir::{FOLDER, folder, prepare};
+pub use data_dir::{FOLDER, check_voter, folder, prepare};
 pub use error::{ConfigError, ErrorKind, Place};
 pub use fill::Start;
-pub use load::{Machine, Source, load};
+pub use jvm_flags::VARIABLES as JVM_FLAGS_VARIABLES;
+pub use load::{Machine, Source, load, load_with_flags};
 pub use notices::{Notice, NoticeKind, Notices};
+pub use security::{SecurityConfig, TlsConfig};
 
 use crate::admin::word::Whitelist;
 use crate::quorum::{Membership, PeerType};
@@ -52,6 +58,8 @@ pub struct Config {
     pub session: SessionConfig,
     /// Who may do what.
     pub access: AccessConfig,
+    /// TLS and SASL.
+    pub security: SecurityConfig,
     /// What the tree allows.
     pub tree: TreeConfig,
     /// Where and how data is kept.
@@ -69,8 +77,9 @@ pub struct Config {
 /// Where clients connect, and how many may.
 #[derive(Clone, Debug)]
 pub struct ClientConfig {
-    /// `clientPort` and `clientPortAddress`, or the client address of this server's own `server.N` line.
-    pub listen: Listen,
+    /// `clientPort` and `clientPortAddress`, or the client address of this server's own `server.N` line. `None` if there is only
+    /// the port for TLS.
+    pub listen: Option<Listen>,
     /// `clientPortListenBacklog`; `None` leaves it to the server (Java's is 50).
     pub listen_backlog: Option<u32>,
     /// `maxClientCnxns`: connections from one address; `None` is no limit.
@@ -242,19 +251,30 @@ pub struct QuorumConfig {
     pub local_sessions: bool,
     /// `localSessionsUpgradingEnabled`.
     pub local_sessions_upgrading: bool,
-    /// `oraclePath`: a file that breaks the tie of two servers.
-    pub oracle_path: Option<PathBuf>,
-}
-
-impl Config {
-    /// Whether this version can serve it: an error for an ensemble.
-    pub fn check_servable(&self) -> Result<(), ConfigError> {
-        let Some(quorum) = &self.quorum else { return Ok(()) };
-        let members = quorum.ensemble.members.len();
-        Err(ConfigError::new(
-            ErrorKind::Ensemble,
-            format!("serving as an ensemble is not built yet ({members} servers are configured)"),
-            "leave Apache ZooKeeper in place there, or keep at most one server.N line to serve alone",
-        ))
-    }
+    /// `quorumListenOnAllIPs`: election and quorum port are open on all addresses.
+    pub listen_on_all: bool,
+    /// `multiAddress.enabled`: handshakes name all addresses of a server.
+    pub multi_address: bool,
+    /// `electionPortBindRetry`: attempts to open the election port; 0 is no limit.
+    pub bind_tries_max: u32,
+    /// `cnxTimeout`, milliseconds: how long it may take to connect to an election port.
+    pub connect_timeout_ms: u32,
+    /// `quorumCnxnTimeoutMs`, or syncLimit ticks: how long a handshake at the election port may take, milliseconds.
+    pub handshake_timeout_ms: u64,
+    /// `leaderConnectDelayDuringRetryMs`: between two attempts to connect to the leader, milliseconds.
+    pub dial_pause_ms: u32,
+    /// `fastleader.minNotificationInterval`, milliseconds: after so long votes are sent again.
+    pub notification_min_ms: u32,
+    /// `fastleader.maxNotificationInterval`, milliseconds.
+    pub notification_max_ms: u32,
+    /// `leader.maxTimeToWaitForEpoch`, milliseconds; `None` is no limit of its own.
+    pub epoch_wait_max_ms: Option<u32>,
+    /// `leaderServes`: clients may connect to the leader.
+    pub leader_serves: bool,
+    /// `commitLogCount`: transactions kept in memory for learners that come back, at the least.
+    pub history_len: u32,
+    /// `forceSnapshotSync`: a leader sends its whole state to every learner.
+    pub force_snapshot_sync: bool,
+    /// `db.autocreate`: an empty data folder is an empty tree, and may vote.
+    pub db_autocreate: bool,
 }

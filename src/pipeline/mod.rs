@@ -12,26 +12,41 @@
 //!   on it.
 //! - The transaction that is applied is the one that is logged.
 //!
+//! In an ensemble, one pipeline leads and the others apply what it has made; which of the two it does can change at any time.
+//!
 //! | page | |
 //! |---|---|
+//! | `follow` | a leader's transactions, and answers from them |
+//! | `lead` | requests of learners, epochs, and the way back |
+//! | `local` | local sessions and their upgrade, a learner's clients, read-only servers |
+//! | `bound` | how long a record may become |
 //! | [`read`] | answers of reads, and the watches that they leave |
 //! | `prep` | the checks of every write |
 //! | [`acl`] [`auth`] [`path`] [`quota`] `container` | one rule of ZooKeeper each |
 
 pub mod acl;
 pub mod auth;
+mod bound;
 mod container;
 mod event;
+mod follow;
+mod lead;
+mod local;
 pub mod path;
 mod prep;
 pub mod quota;
 pub mod read;
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use self::event::{fire, may_hear};
-use self::prep::Prep;
+pub use self::follow::{Answered, Awaiting, DigestMismatch, FollowError, Followed, answer_of};
+pub use self::lead::Ensemble;
+use self::local::Awaited;
+pub use self::local::{LearnerReopened, ReadOnlyReopened, Route, Upgrade};
+use self::prep::{FailedMulti, Prep, SessionState};
 use self::quota::Exceeded;
 use crate::ids::{SessionId, Zxid};
 use crate::session::{Owner, SessionError, Sessions, check_password, negotiate, password};
@@ -43,7 +58,7 @@ use crate::wire::connect::Password;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::header::{ReplyHeader, Xid};
 use crate::wire::jute::{DecodeError, Put, Reader, put_frame};
-use crate::wire::multi::{MultiHeader, MultiOp, MultiResult, decode_multi};
+use crate::wire::multi::{MultiHeader, MultiResult, decode_multi};
 use crate::wire::op::OpCode;
 use crate::wire::request::{CreateRequest, PathVersionRequest, SetAclRequest, SetDataRequest, decode_path};
 use crate::wire::response::{put_header_reply, put_reply};
@@ -184,6 +199,15 @@ pub struct Pipeline {
     /// The last zxid given away; not below that of the tree.
     zxid: Zxid,
     exceeded: Vec<Exceeded>,
+    /// What it is a member of; `None` for a server alone.
+    ensemble: Option<Ensemble>,
+    /// Sessions of this server only.
+    local: Sessions,
+    /// Sessions of clients of this server that are still to be created, or known, here. No more than there are clients.
+    awaited: BTreeMap<SessionId, Awaited>,
+    digest_mismatches: u64,
+    /// The last digest that was compared differed.
+    is_mismatching: bool,
 }
 
 impl Pipeline {
@@ -192,9 +216,26 @@ impl Pipeline {
     /// # Panics
     /// If the tree reads owners otherwise than the options say, or is ahead of `last`.
     pub fn new(options: Options, tree: Tree, sessions: Sessions, last: Zxid) -> Self {
+        Self::check_parts(&options, &tree, last);
+        let tick_ms = u32::try_from(sessions.tick().as_millis()).expect("a tick comes from 32 bits of milliseconds");
+        Self {
+            options,
+            tree,
+            sessions,
+            zxid: last,
+            exceeded: Vec::new(),
+            ensemble: None,
+            // Its own ids are never used: local sessions take theirs from the same numbers as all others.
+            local: Sessions::new(tick_ms, SessionId::NONE),
+            awaited: BTreeMap::new(),
+            digest_mismatches: 0,
+            is_mismatching: false,
+        }
+    }
+
+    fn check_parts(options: &Options, tree: &Tree, last: Zxid) {
         assert_eq!(tree.options().owners, options.owners(), "tree and pipeline read owners differently");
         assert!(tree.view().zxid() <= last, "the tree at {} is ahead of {last}", tree.view().zxid());
-        Self { options, tree, sessions, zxid: last, exceeded: Vec::new() }
     }
 
     /// The last zxid given away. A leader has to begin a new epoch before the counter in it ends.
@@ -242,7 +283,11 @@ impl Pipeline {
     /// What no client may ask for is refused as an unknown operation: `check` outside of a multi, and, otherwise than in Apache,
     /// whose checks are missing there, `createSession` and `deleteContainer`.
     pub fn process(&mut self, now: WallTime, request: &Request<'_>, sink: &mut Sink<'_>) -> Done {
-        if !self.sessions.is_live(request.session) {
+        if self.is_local(request.session) {
+            if request.op == OpCode::CLOSE_SESSION {
+                return self.close_local(request, sink.reply);
+            }
+        } else if !self.sessions.is_live(request.session) {
             // Apache drops the request; its client hears of it when the connection is closed.
             return self.refuse(request.xid, ErrorCode::SESSION_EXPIRED, sink);
         }
@@ -254,7 +299,7 @@ impl Pipeline {
             | OpCode::DELETE
             | OpCode::SET_DATA
             | OpCode::SET_ACL
-            | OpCode::RECONFIG => self.single(now, request, sink),
+            | OpCode::RECONFIG => self.single(now, request, false, sink),
             OpCode::MULTI => self.multi(now, request, sink),
             OpCode::SYNC => self.sync(request, sink),
             OpCode::CLOSE_SESSION => {
@@ -262,12 +307,15 @@ impl Pipeline {
                 put_header_reply(sink.reply, request.xid, done.zxid, done.err);
                 Done { close: true, ..done }
             }
-            _ => {
-                // Apache has not yet given such a request a zxid, and says so.
-                put_header_reply(sink.reply, request.xid, Zxid(-1), ErrorCode::UNIMPLEMENTED);
-                Done { close: true, ..self.unlogged(ErrorCode::UNIMPLEMENTED) }
-            }
+            _ => self.refuse_unknown(request.xid, sink.reply),
         }
+    }
+
+    /// Answers that there is no such operation.
+    fn refuse_unknown(&self, xid: Xid, reply: &mut Vec<u8>) -> Done {
+        // Apache has not yet given such a request a zxid, and says so.
+        put_header_reply(reply, xid, Zxid(-1), ErrorCode::UNIMPLEMENTED);
+        Done { close: true, ..self.unlogged(ErrorCode::UNIMPLEMENTED) }
     }
 
     /// Creates a session for the client on `owner`.
@@ -281,8 +329,8 @@ impl Pipeline {
     ) -> Created {
         let timeout_ms = self.negotiate(asked_ms);
         let session = self.sessions.take_id();
-        self.sessions.add(session, timeout_ms, Some(owner), mono);
         let header = self.next_header(now, session, 0, OpCode::CREATE_SESSION);
+        self.sessions.create(header.zxid, session, timeout_ms, Some(owner), mono);
         self.commit(header, Txn::CreateSession { timeout_ms }, sink);
         Created { session, password: password(session), timeout_ms, zxid: header.zxid }
     }
@@ -300,7 +348,8 @@ impl Pipeline {
             return Reopened::Refused;
         }
         let timeout_ms = self.negotiate(asked_ms);
-        match self.sessions.reopen(session, timeout_ms, owner, mono) {
+        let sessions = if self.is_local(session) { &mut self.local } else { &mut self.sessions };
+        match sessions.reopen(session, timeout_ms, owner, mono) {
             Ok(previous_owner) => Reopened::Ok { timeout_ms, previous_owner },
             Err(_) => Reopened::Refused,
         }
@@ -313,7 +362,8 @@ impl Pipeline {
 
     /// Removes a container or a TTL znode of [`Self::container_candidates`], if it is still empty. There is no answer.
     pub fn delete_container(&mut self, now: WallTime, path: &str, sink: &mut Sink<'_>) -> Done {
-        let prep = Prep::new(self.tree.view(), &self.options, &[], SessionId::NONE, Ok(()));
+        let state = SessionState::of(Ok(()));
+        let prep = Prep::new(self.tree.view(), &self.options, &[], SessionId::NONE, state);
         let prepared = prep.delete_container(path);
         let header = self.next_header(now, SessionId::NONE, 0, OpCode::DELETE_CONTAINER);
         match prepared {
@@ -330,8 +380,8 @@ impl Pipeline {
         container::candidates(self.tree.view(), now, self.options.container_never_used_max_ms)
     }
 
-    /// The operations that are one transaction each.
-    fn single(&mut self, now: WallTime, request: &Request<'_>, sink: &mut Sink<'_>) -> Done {
+    /// The operations that are one transaction each. One that cannot be read is none, unless somebody waits for it.
+    fn single(&mut self, now: WallTime, request: &Request<'_>, is_awaited: bool, sink: &mut Sink<'_>) -> Done {
         let state = self.session_state(request);
         let mut prep = Prep::new(self.tree.view(), &self.options, request.identities, request.session, state);
         let named = name_null_path(request.body);
@@ -344,8 +394,12 @@ impl Pipeline {
         self.note(exceeded);
         let txn = match prepared {
             Ok(txn) => txn,
+            Err(NotPrepared::Undecodable) if is_awaited => {
+                let header = self.next_header(now, request.session, request.xid.0, request.op);
+                return self.commit_refusal(header, ErrorCode::MARSHALLING_ERROR, request.xid, sink);
+            }
             Err(NotPrepared::Undecodable) => {
-                put_header_reply(sink.reply, request.xid, self.zxid, ErrorCode::MARSHALLING_ERROR);
+                put_header_reply(sink.reply, request.xid, self.tree.view().zxid(), ErrorCode::MARSHALLING_ERROR);
                 return self.unlogged(ErrorCode::MARSHALLING_ERROR);
             }
             Err(NotPrepared::Refused(err)) => {
@@ -373,7 +427,7 @@ impl Pipeline {
 
     fn multi(&mut self, now: WallTime, request: &Request<'_>, sink: &mut Sink<'_>) -> Done {
         let decoded = decode_multi(&mut Reader::new(request.body)).ok().and_then(|mut ops| {
-            prep::normalize_multi(&mut ops)?;
+            prep::normalize_multi(&mut ops, self.ensemble.is_some())?;
             Some(ops)
         });
         let Some(ops) = decoded else {
@@ -386,83 +440,58 @@ impl Pipeline {
         let exceeded = prep.exceeded;
         self.note(exceeded);
         let header = self.next_header(now, request.session, request.xid.0, OpCode::MULTI);
-        match prepared {
-            Ok(txns) => {
-                let subs: Vec<SubTxn<'_>> = txns.into_iter().map(|(op, txn)| SubTxn { op, txn }).collect();
-                if subs.iter().map(|sub| 8 + sub.txn.len_bound()).sum::<usize>() > self.options.txn_bytes_max {
-                    return self.commit_refusal(header, ErrorCode::BAD_ARGUMENTS, request.xid, sink);
-                }
-                self.commit_multi(header, subs, request.xid, sink);
-                self.logged(header, ErrorCode::OK)
-            }
-            Err((failed, err)) => {
-                self.commit_failed_multi(header, &ops, failed, err, sink);
-                if err == ErrorCode::SESSION_MOVED {
-                    return Done { close: true, ..self.logged(header, err) };
-                }
-                put_reply(sink.reply, request.xid, header.zxid, |out| {
-                    for at in 0..ops.len() {
-                        MultiResult::Error(failed_sub_err(at, failed, err)).encode(out);
-                    }
-                    MultiHeader::END.encode(out);
-                });
-                self.logged(header, ErrorCode::OK)
-            }
+        let (done, failed) = match prepared {
+            Ok(txns) => (txns, None),
+            Err(FailedMulti { before, err }) => (before, Some(err)),
+        };
+        let mut subs: Vec<SubTxn<'_>> = done.into_iter().map(|(op, txn)| SubTxn { op, txn }).collect();
+        if let Some(err) = failed {
+            // Apache logs what was prepared before the failure as it is, and errors from there on: who applies it sees
+            // the error, and does nothing.
+            let error = |err| SubTxn { op: OpCode::ERROR, txn: Txn::Error { err } };
+            subs.push(error(err));
+            subs.resize_with(ops.len(), || error(ErrorCode::RUNTIME_INCONSISTENCY));
         }
-    }
-
-    fn commit_multi(&mut self, header: TxnHeader, subs: Vec<SubTxn<'_>>, xid: Xid, sink: &mut Sink<'_>) {
+        if subs.iter().map(|sub| 8 + sub.txn.len_bound()).sum::<usize>() > self.options.txn_bytes_max {
+            return self.commit_refusal(header, ErrorCode::BAD_ARGUMENTS, request.xid, sink);
+        }
         let txn = Txn::Multi(subs);
-        let applied = self.apply(header, &txn, sink);
+        let applied = if failed.is_none() {
+            self.apply(header, &txn, sink)
+        } else {
+            self.tree.apply(&header, &txn, sink.changes)
+        };
         let Txn::Multi(subs) = &txn else { unreachable!("it was made a multi above") };
         assert_eq!(subs.len(), applied.subs.len(), "the tree must look at all of a prepared multi");
-        put_reply(sink.reply, xid, header.zxid, |out| {
-            for (sub, applied) in subs.iter().zip(&applied.subs) {
-                let result = match &sub.txn {
-                    Txn::Create(create) if sub.op == OpCode::CREATE => MultiResult::Create { path: &create.path },
-                    Txn::Create(create) => MultiResult::Create2 { path: &create.path, stat: stat_of(applied.stat) },
-                    Txn::Delete { .. } => MultiResult::Delete,
-                    Txn::SetData { .. } => MultiResult::SetData { stat: stat_of(applied.stat) },
-                    Txn::Check { .. } => MultiResult::Check,
-                    other => unreachable!("{other:?} is not prepared for a multi"),
-                };
-                result.encode(out);
-            }
-            MultiHeader::END.encode(out);
-        });
+        let done = if failed == Some(ErrorCode::SESSION_MOVED) {
+            Done { close: true, ..self.logged(header, ErrorCode::SESSION_MOVED) }
+        } else {
+            put_reply(sink.reply, request.xid, header.zxid, |out| {
+                multi_results(subs, &applied, out);
+                MultiHeader::END.encode(out);
+            });
+            self.logged(header, ErrorCode::OK)
+        };
+        // The digest stands behind a failed one, too, as if it had done something.
         self.append_record(TxnRecord { header, txn, digest: self.digest() }, sink);
-    }
-
-    /// A multi that fails is a transaction of errors, which the digest behind it follows as if it had done something (Apache).
-    fn commit_failed_multi(
-        &mut self,
-        header: TxnHeader,
-        ops: &[MultiOp<'_>],
-        failed: usize,
-        err: ErrorCode,
-        sink: &mut Sink<'_>,
-    ) {
-        let error = |at| SubTxn { op: OpCode::ERROR, txn: Txn::Error { err: failed_sub_err(at, failed, err) } };
-        let txn = Txn::Multi((0..ops.len()).map(error).collect());
-        self.tree.apply(&header, &txn, sink.changes);
-        self.append_record(TxnRecord { header, txn, digest: self.digest() }, sink);
+        done
     }
 
     /// All writes of this session before it have been applied, so there is nothing to wait for here; how long the answer waits for
     /// the log, or for other servers, is the replica's to know.
     fn sync(&mut self, request: &Request<'_>, sink: &mut Sink<'_>) -> Done {
-        if let Err(err) = self.session_state(request) {
+        if let Err(err) = self.session_state(request).any {
             return Done { close: true, ..self.unlogged(err) };
         }
         match decode_path(&mut Reader::new(request.body)) {
             Ok(path) => {
-                put_reply(sink.reply, request.xid, self.zxid, |out| {
+                put_reply(sink.reply, request.xid, self.tree.view().zxid(), |out| {
                     out.put_buffer(path.as_ref().map(|path| path.as_bytes()))
                 });
                 self.unlogged(ErrorCode::OK)
             }
             Err(_) => {
-                put_header_reply(sink.reply, request.xid, self.zxid, ErrorCode::MARSHALLING_ERROR);
+                put_header_reply(sink.reply, request.xid, self.tree.view().zxid(), ErrorCode::MARSHALLING_ERROR);
                 self.unlogged(ErrorCode::MARSHALLING_ERROR)
             }
         }
@@ -484,13 +513,15 @@ impl Pipeline {
             |paths: &Vec<Cow<'_, str>>| paths.iter().map(|path| 4 + path.len()).sum::<usize>() <= CLOSE_PATHS_BYTES_MAX;
         let paths = paths.filter(fits);
         self.commit(header, Txn::CloseSession { paths }, sink);
-        self.sessions.remove(session);
+        self.sessions.close(header.zxid, session);
+        self.awaited.remove(&session);
         self.logged(header, ErrorCode::OK)
     }
 
     /// The next transaction's header. From here on it has to be committed.
     fn next_header(&mut self, time: WallTime, session: SessionId, cxid: i32, op: OpCode) -> TxnHeader {
-        // One server alone counts on over the end of an epoch, as Apache's does; a leader has to look at `zxid` before.
+        assert!(!self.is_epoch_full(), "the epoch is full at {}: a leader must step down before this", self.zxid);
+        // One server alone counts on over the end of an epoch, as Apache's does.
         self.zxid = Zxid(self.zxid.0.checked_add(1).expect("2^63 transactions are more than any server lives to see"));
         TxnHeader { session, cxid, zxid: self.zxid, time, op }
     }
@@ -547,7 +578,7 @@ impl Pipeline {
 
     /// Answers that the session is over.
     fn refuse(&self, xid: Xid, err: ErrorCode, sink: &mut Sink<'_>) -> Done {
-        put_frame(sink.reply, |out| ReplyHeader { xid, zxid: self.zxid, err }.encode(out));
+        put_frame(sink.reply, |out| ReplyHeader { xid, zxid: self.tree.view().zxid(), err }.encode(out));
         Done { close: true, ..self.unlogged(err) }
     }
 
@@ -559,13 +590,34 @@ impl Pipeline {
         Done { zxid: header.zxid, err, logged: true, close: false }
     }
 
-    /// `checkSession`, of a session that is live.
-    fn session_state(&mut self, request: &Request<'_>) -> Result<(), ErrorCode> {
-        self.sessions.check(request.session, request.owner).map_err(|err| match err {
-            SessionError::Unknown => ErrorCode::UNKNOWN_SESSION,
-            SessionError::Closing => ErrorCode::SESSION_EXPIRED,
+    /// `checkSession` and `checkGlobalSession`.
+    fn session_state(&mut self, request: &Request<'_>) -> SessionState {
+        let code = |err| match err {
+            // As Apache's leader says it: whom it does not know has expired.
+            SessionError::Unknown | SessionError::Closing => ErrorCode::SESSION_EXPIRED,
             SessionError::Moved => ErrorCode::SESSION_MOVED,
-        })
+        };
+        match self.sessions.check(request.session, request.owner) {
+            Err(SessionError::Unknown) => {}
+            known => return SessionState::of(known.map_err(code)),
+        }
+        let ensemble = self.ensemble.unwrap_or_default();
+        match self.local.check(request.session, request.owner) {
+            Ok(()) => {
+                let is_upgraded_first = ensemble.local_sessions_upgrading;
+                let global =
+                    if is_upgraded_first { ErrorCode::SESSION_EXPIRED } else { ErrorCode::EPHEMERAL_ON_LOCAL_SESSION };
+                SessionState { any: Ok(()), global: Err(global) }
+            }
+            Err(SessionError::Unknown) => {
+                // It may be a local session of the learner that the request comes from.
+                let is_foreign =
+                    ensemble.local_sessions && (request.session.0 >> 56) & 0xFF != ensemble.server_id.0 & 0xFF;
+                let expired = Err(ErrorCode::SESSION_EXPIRED);
+                SessionState { any: if is_foreign { Ok(()) } else { expired }, global: expired }
+            }
+            known => SessionState::of(known.map_err(code)),
+        }
     }
 
     const fn negotiate(&self, asked_ms: i32) -> i32 {
@@ -624,14 +676,20 @@ fn name_null_path(body: &[u8]) -> Option<Vec<u8>> {
     body.strip_prefix(&NULL).map(|rest| [&[0; 4], rest].concat())
 }
 
-/// The result of one operation of a multi that fails at `failed`.
-const fn failed_sub_err(at: usize, failed: usize, err: ErrorCode) -> ErrorCode {
-    if at < failed {
-        ErrorCode::OK
-    } else if at == failed {
-        err
-    } else {
-        ErrorCode::RUNTIME_INCONSISTENCY
+/// Appends the results of a multi, without its end.
+fn multi_results(subs: &[SubTxn<'_>], applied: &Applied, out: &mut Vec<u8>) {
+    for (sub, applied) in subs.iter().zip(&applied.subs) {
+        let is_error = applied.op == OpCode::ERROR || applied.err != ErrorCode::OK;
+        let result = match &sub.txn {
+            _ if is_error => MultiResult::Error(applied.err),
+            Txn::Create(create) if sub.op == OpCode::CREATE => MultiResult::Create { path: &create.path },
+            Txn::Create(create) => MultiResult::Create2 { path: &create.path, stat: stat_of(applied.stat) },
+            Txn::Delete { .. } => MultiResult::Delete,
+            Txn::SetData { .. } => MultiResult::SetData { stat: stat_of(applied.stat) },
+            Txn::Check { .. } => MultiResult::Check,
+            other => unreachable!("{other:?} is none of a multi's, and the tree does not look at it"),
+        };
+        result.encode(out);
     }
 }
 

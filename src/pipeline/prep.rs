@@ -53,6 +53,35 @@ impl CreateMode {
     }
 }
 
+/// Whether a request of these flags creates an ephemeral; flags that are none create nothing.
+pub(super) fn is_ephemeral(flags: i32) -> bool {
+    CreateMode::from_flags(flags).is_some_and(|mode| mode.kind == ModeKind::Ephemeral)
+}
+
+/// What there is against a session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct SessionState {
+    /// For any write (`checkSession`).
+    pub(super) any: Result<(), ErrorCode>,
+    /// For a write that makes the session own an ephemeral (`checkGlobalSession`).
+    pub(super) global: Result<(), ErrorCode>,
+}
+
+impl SessionState {
+    /// The same for all writes.
+    pub(super) const fn of(any: Result<(), ErrorCode>) -> Self {
+        Self { any, global: any }
+    }
+}
+
+/// A multi that fails.
+pub(super) struct FailedMulti<'a> {
+    /// The operations before the one that failed, which Apache logs though they are not done.
+    pub(super) before: Vec<(OpCode, Txn<'a>)>,
+    /// Why.
+    pub(super) err: ErrorCode,
+}
+
 /// What the operations of a multi need to know of a znode that one before them has touched.
 #[derive(Clone, Debug)]
 struct Pending {
@@ -94,7 +123,7 @@ pub(super) struct Prep<'p> {
     identities: &'p [Id<'static>],
     session: SessionId,
     /// What `checkSession` says, asked once and told where Apache asks.
-    session_state: Result<(), ErrorCode>,
+    session_state: SessionState,
     /// Znodes as the operations before left them; `None` for those that they deleted. Only in a multi.
     pending: Option<BTreeMap<String, Option<Pending>>>,
     /// The path of the request is null, which it shows as empty.
@@ -109,7 +138,7 @@ impl<'p> Prep<'p> {
         options: &'p Options,
         identities: &'p [Id<'static>],
         session: SessionId,
-        session_state: Result<(), ErrorCode>,
+        session_state: SessionState,
     ) -> Self {
         Self {
             view,
@@ -124,10 +153,10 @@ impl<'p> Prep<'p> {
     }
 
     /// The operations of a multi, in their order, up to and with the first that fails.
-    pub(super) fn multi<'a>(&mut self, ops: &[MultiOp<'a>]) -> Result<Vec<(OpCode, Txn<'a>)>, (usize, ErrorCode)> {
+    pub(super) fn multi<'a>(&mut self, ops: &[MultiOp<'a>]) -> Result<Vec<(OpCode, Txn<'a>)>, FailedMulti<'a>> {
         self.pending = Some(BTreeMap::new());
         let mut txns = Vec::with_capacity(ops.len());
-        for (at, op) in ops.iter().enumerate() {
+        for op in ops {
             let op_code = op.op();
             let txn = match op {
                 MultiOp::Create(op, request) => self.create(*op, request),
@@ -138,7 +167,10 @@ impl<'p> Prep<'p> {
                     unreachable!("reads in a multi are refused before it is prepared")
                 }
             };
-            txns.push((op_code, txn.map_err(|err| (at, err))?));
+            match txn {
+                Ok(txn) => txns.push((op_code, txn)),
+                Err(err) => return Err(FailedMulti { before: txns, err }),
+            }
         }
         Ok(txns)
     }
@@ -157,7 +189,11 @@ impl<'p> Prep<'p> {
             // A createTTL of a mode without one passes Apache's check if its TTL is negative, and then ends the server.
             return Err(ErrorCode::BAD_ARGUMENTS);
         }
-        self.session_state?;
+        if mode.kind == ModeKind::Ephemeral {
+            self.session_state.global?;
+        } else {
+            self.session_state.any?;
+        }
         self.path_is_there()?;
         let parent_path = path::parent_for_create(&request.path).ok_or(ErrorCode::BAD_ARGUMENTS)?;
         let acl = acl::fixup(&request.acl, self.identities, &self.options.auth)?;
@@ -219,7 +255,7 @@ impl<'p> Prep<'p> {
 
     /// `delete`.
     pub(super) fn delete<'a>(&mut self, request: &PathVersionRequest<'a>) -> Result<Txn<'a>, ErrorCode> {
-        self.session_state?;
+        self.session_state.any?;
         self.path_is_there()?;
         let parent_path = path::parent_for_delete(&request.path).ok_or(ErrorCode::BAD_ARGUMENTS)?;
         let parent = self.look(parent_path).ok_or(ErrorCode::NO_NODE)?;
@@ -255,7 +291,7 @@ impl<'p> Prep<'p> {
 
     /// `setData`.
     pub(super) fn set_data<'a>(&mut self, request: &SetDataRequest<'a>) -> Result<Txn<'a>, ErrorCode> {
-        self.session_state?;
+        self.session_state.any?;
         if !path::is_valid(&request.path) {
             return Err(ErrorCode::BAD_ARGUMENTS);
         }
@@ -274,7 +310,7 @@ impl<'p> Prep<'p> {
 
     /// `setACL`.
     pub(super) fn set_acl<'a>(&self, request: &SetAclRequest<'a>) -> Result<Txn<'a>, ErrorCode> {
-        self.session_state?;
+        self.session_state.any?;
         if !path::is_valid(&request.path) {
             return Err(ErrorCode::BAD_ARGUMENTS);
         }
@@ -288,7 +324,7 @@ impl<'p> Prep<'p> {
 
     /// `check`, within a multi.
     fn check<'a>(&self, request: &PathVersionRequest<'a>) -> Result<Txn<'a>, ErrorCode> {
-        self.session_state?;
+        self.session_state.any?;
         if !path::is_valid(&request.path) {
             return Err(ErrorCode::BAD_ARGUMENTS);
         }
@@ -303,7 +339,7 @@ impl<'p> Prep<'p> {
         if !self.options.reconfig_enabled {
             return ErrorCode::RECONFIG_DISABLED;
         }
-        self.session_state.err().unwrap_or(ErrorCode::UNIMPLEMENTED)
+        self.session_state.any.err().unwrap_or(ErrorCode::UNIMPLEMENTED)
     }
 
     /// Where Apache stumbles over null; elsewhere it only finds no valid path.
@@ -373,7 +409,10 @@ fn next_version(present: i32, expected: i32) -> Result<i32, ErrorCode> {
 
 /// The operations of a multi as Apache's `MultiOperationRecord` and `Op` read them: the flags decide as much as the header.
 /// None if Apache cannot read them, which is a marshalling error of the whole.
-pub(super) fn normalize_multi(ops: &mut [MultiOp<'_>]) -> Option<()> {
+///
+/// In an ensemble create2 becomes create, and is answered without a stat: servers of Apache's before ZOOKEEPER-4026 (3.8.0 is
+/// one) do so, and as followers they would drop a transaction with create2 in it.
+pub(super) fn normalize_multi(ops: &mut [MultiOp<'_>], is_ensemble: bool) -> Option<()> {
     for op in ops {
         match op {
             MultiOp::Create(op, request) => {
@@ -389,6 +428,9 @@ pub(super) fn normalize_multi(ops: &mut [MultiOp<'_>]) -> Option<()> {
                     match mode? {
                         ModeKind::Ttl => return None,
                         ModeKind::Container => *op = OpCode::CREATE_CONTAINER,
+                        ModeKind::Persistent | ModeKind::Ephemeral if is_ensemble && *op == OpCode::CREATE2 => {
+                            *op = OpCode::CREATE;
+                        }
                         ModeKind::Persistent | ModeKind::Ephemeral => {}
                     }
                     if request.acl.is_null() {

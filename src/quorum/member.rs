@@ -5,11 +5,12 @@
 //! Sources: `QuorumPeer.QuorumServer`, `ConfigUtils.getHostAndPort`.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::Ipv6Addr;
 
 use thiserror::Error;
 
 use crate::ids::ServerId;
+use crate::wire::election::is_wildcard;
 
 /// What is wrong with the description of a member or of a configuration, and what to do about it.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -79,16 +80,6 @@ impl HostPort {
     pub fn is_wildcard(&self) -> bool {
         is_wildcard(&self.host)
     }
-}
-
-/// Whether a host, without brackets, names every address of a machine: `0.0.0.0`, `::` in any spelling.
-pub fn is_wildcard(host: &str) -> bool {
-    host.parse::<IpAddr>().is_ok_and(|address| match address {
-        IpAddr::V4(address) => address == Ipv4Addr::UNSPECIFIED,
-        IpAddr::V6(address) => {
-            address == Ipv6Addr::UNSPECIFIED || address.to_ipv4_mapped() == Some(Ipv4Addr::UNSPECIFIED)
-        }
-    })
 }
 
 /// Whether a member votes.
@@ -332,13 +323,5 @@ mod tests {
         assert_eq!((member.peer_type, member.client), (PeerType::Observer, Some(host("0.0.0.0", 2181))));
         let mixed = Member::parse(ServerId(1), "a:1:2:observer|b:1:2:participant", true).unwrap_err();
         assert!(mixed.to_string().contains("differ in their role"));
-    }
-
-    #[test]
-    fn wildcards() {
-        for (host, wild) in [("0.0.0.0", true), ("::", true), ("0:0:0:0:0:0:0:0", true), ("::1", false), ("zk1", false)]
-        {
-            assert_eq!(is_wildcard(host), wild, "{host}");
-        }
     }
 }

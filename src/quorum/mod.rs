@@ -16,5 +16,5 @@ mod member;
 mod membership;
 
 pub use arithmetic::Quorums;
-pub use member::{HostPort, Member, PeerAddress, PeerType, QuorumError, is_wildcard};
+pub use member::{HostPort, Member, PeerAddress, PeerType, QuorumError};
 pub use membership::{MEMBERS_MAX, Membership, TEXT_MAX};

@@ -83,6 +83,12 @@ pub(super) struct OpenBatch {
     pub(super) replies_len: usize,
     /// Whether records joined since the last cut.
     pub(super) segment_has_records: bool,
+    /// The records once more, one behind the other, for the peers of a leader; empty elsewhere.
+    pub(super) proposals: Vec<u8>,
+    /// Their zxids, and where each ends.
+    pub(super) proposal_ends: Vec<(Zxid, usize)>,
+    /// `sync` requests in it that a leader has to have confirmed.
+    pub(super) unconfirmed_syncs: u32,
 }
 
 impl OpenBatch {
@@ -92,7 +98,7 @@ impl OpenBatch {
 
     /// Whether there is nothing in it at all.
     pub(super) fn is_empty(&self) -> bool {
-        self.last.is_none() && self.closed.is_empty() && self.replies_len == 0
+        !self.segment_has_records && self.last.is_none() && self.closed.is_empty() && self.replies_len == 0
     }
 
     /// Lets an answer wait for this batch.

@@ -5,9 +5,10 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::ids::{SessionId, Zxid};
+use crate::ids::{Epoch, ServerId, SessionId, Zxid};
 use crate::session::Owner;
 use crate::time::Instant;
+use crate::tree::Version;
 use crate::wire::acl::Id;
 use crate::wire::connect::Password;
 use crate::wire::header::Xid;
@@ -169,8 +170,27 @@ pub enum ToShard {
     Tell(Ask),
     /// The whole answer to a question of this shard's: the replica's part, and every shard's.
     Answer(Ask, Arc<Gathered>),
+    /// The server's part in the ensemble is another one now: whom it serves, from which version on.
+    Standing(Standing, Version),
     /// Nothing more will come: finish.
     Stop,
+}
+
+/// What a server is in its ensemble, and what that means for its clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is alone, and serves.
+    Standalone,
+    /// It has no leader: clients are closed and refused.
+    Looking,
+    /// It has no leader, but serves clients that are content with reading (`readonlymode.enabled`).
+    ReadOnly,
+    /// It leads, and serves (unless `leaderServes` is off).
+    Leading,
+    /// It follows with a vote, and serves.
+    Following,
+    /// It follows without a vote, and serves.
+    Observing,
 }
 
 /// A shard's part of an answer. It travels sealed: only shards know what is in it.
@@ -213,6 +233,48 @@ pub struct ReplicaReport {
     pub snapshot_count: u64,
     /// Digest samples, oldest first: zxid and tree digest.
     pub digests: Vec<(Zxid, u64)>,
+    /// What it is in its ensemble; `None` of a server that stands alone.
+    pub ensemble: Option<EnsembleReport>,
+}
+
+/// What a member of an ensemble tells of it, for four-letter words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EnsembleReport {
+    /// Its part.
+    pub standing: Standing,
+    /// Who leads, if it knows.
+    pub leader: Option<ServerId>,
+    /// The epoch of that leader.
+    pub epoch: Epoch,
+    /// How long the last election took, in milliseconds; `None` before the first.
+    pub election_ms: Option<u64>,
+    /// Elections begun since the server started.
+    pub elections: u64,
+    /// Proposals that wait for a quorum.
+    pub outstanding_proposals: u64,
+    /// Transactions that were committed under the present leader.
+    pub commits: u64,
+    /// The leader's learners.
+    pub learners: Vec<LearnerReport>,
+    /// `sync` requests that wait.
+    pub pending_syncs: u64,
+    /// Transactions after which this server's digest was not the leader's.
+    pub digest_mismatches: u64,
+}
+
+/// A learner as its leader sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LearnerReport {
+    /// Which server.
+    pub server: ServerId,
+    /// Whether it follows without a vote.
+    pub is_observer: bool,
+    /// Whether it is up to date, and counts.
+    pub is_synced: bool,
+    /// The last transaction that it has acknowledged.
+    pub acked: Zxid,
+    /// How many transactions it is behind what was proposed.
+    pub lag: u64,
 }
 
 /// A session, for `dump`.

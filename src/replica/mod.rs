@@ -15,8 +15,10 @@
 //! one, which leaves the moment the first is durable.
 
 pub mod batch;
+pub mod event;
 pub mod message;
 mod node;
 mod snapshots;
 
-pub use node::{Action, Event, Now, Options, Replica};
+pub use event::{Action, Event, Now, Options};
+pub use node::{EnsembleOptions, Epochs, Replica};

@@ -5,7 +5,7 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::pin::Pin;
 
@@ -34,6 +34,14 @@ pub enum BindError {
     NoSuchAddress {
         /// The address asked for.
         addr: SocketAddr,
+    },
+    /// It has no address at present.
+    #[error("{name}: cannot listen: {source}")]
+    Name {
+        /// The name and port asked for.
+        name: String,
+        /// The system's words.
+        source: io::Error,
     },
     /// Anything else.
     #[error("{addr}: cannot listen: {source}")]
@@ -126,6 +134,15 @@ impl Listener {
         let peer = peer.as_socket().ok_or_else(|| io::Error::other("a peer without an address"))?;
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         Ok(Accepted { fd: socket.into(), peer })
+    }
+}
+
+/// The port is free at once: a poll that is still in the ring keeps the file alive, and with it the port, until the ring has let
+/// go of it.
+impl Drop for Listener {
+    fn drop(&mut self) {
+        // Connections that wait are reset, as they would be.
+        let _ = self.socket.shutdown(Shutdown::Both);
     }
 }
 

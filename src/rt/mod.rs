@@ -9,6 +9,7 @@
 //! | `bell` | how another thread wakes an executor, without glommio's own foreign wakers |
 //! | [`inbox`] | a bounded queue and a doorbell: batches between threads, one wake-up a batch |
 //! | [`listener`], [`socket`] | TCP: sockets that cost nothing while idle |
+//! | [`resolver`] | host names into addresses, off the executor |
 //! | [`ring`] | the data folder on io_uring and O_DIRECT, for the log thread |
 //! | [`faulty`] | a disk that fails on purpose |
 //! | [`selftest`], [`limits`] | what the machine lets us do |
@@ -22,6 +23,7 @@ pub mod inbox;
 pub mod limits;
 pub mod listener;
 pub mod process;
+pub mod resolver;
 pub mod ring;
 pub mod selftest;
 pub mod signal;

@@ -28,6 +28,10 @@
 //! **Where O_DIRECT is refused** (tmpfs, some overlays) files are opened without it; durability is asked for in the same way,
 //! so all promises hold. [`Ring::is_direct`] tells.
 //!
+//! **Two folders.** Where the operator keeps snapshots apart from the log ([`Options::snapshot_folder`]), each file stands where
+//! its name belongs ([`is_beside_snapshots`]). Each folder has its own lock, its own test block, and is written to as suits its
+//! own device. A file in the wrong one of the two is refused: passing over it would lose what it holds.
+//!
 //! **Memory under way.** The kernel holds pointers into the blocks of writes that are not complete. They stay in
 //! `under_way` until their completion is seen, and dropping the ring waits for all of them.
 
@@ -47,8 +51,10 @@ use crate::rt::bell::Bell;
 use crate::rt::inbox::Doorbell;
 use crate::rt::selftest::{UringError, check_io_uring};
 use crate::storage::disk::{
-    BLOCK_LEN, BlockBuf, Completion, Disk, DiskError, FileEntry, FileId, Operation, UNDER_WAY_MAX,
+    BLOCK_LEN, BlockBuf, Completion, Disk, DiskError, FileEntry, FileId, Operation, UNDER_WAY_MAX, is_beside_snapshots,
 };
+use crate::storage::log::segment_sequence;
+use crate::storage::snapshot::snapshot_zxid;
 
 /// Holds the lock on the folder, and the number of the process that does.
 pub const LOCK_FILE: &str = ".zoo-server.lock";
@@ -72,11 +78,13 @@ pub struct Options {
     pub durability: Option<Durability>,
     /// How long [`Disk::wait`] looks for work before it sleeps. Costs a whole core; only where one is free.
     pub spin: Duration,
+    /// Where snapshots and epochs are kept, if not beside the log.
+    pub snapshot_folder: Option<PathBuf>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { direct: true, durability: None, spin: Duration::ZERO }
+        Self { direct: true, durability: None, spin: Duration::ZERO, snapshot_folder: None }
     }
 }
 
@@ -126,6 +134,17 @@ pub enum OpenError {
         /// The system's words.
         source: io::Error,
     },
+    /// A file of the log beside the snapshots, or the other way round.
+    #[error("{file}, {what}, is in {folder}: the log belongs into dataLogDir and snapshots into dataDir; move it, or name \
+             the folders as they were", folder = folder.display())]
+    Misplaced {
+        /// The folder.
+        folder: PathBuf,
+        /// The file.
+        file: String,
+        /// "a snapshot" or "a part of the log".
+        what: &'static str,
+    },
     /// It does not give back what was written to it.
     #[error("the data folder {folder}: a block that was written and synced read back different at byte {at}: this disk \
              cannot be trusted", folder = folder.display())]
@@ -140,10 +159,8 @@ pub enum OpenError {
 /// A data folder. See the file's page.
 pub struct Ring {
     ring: IoUring,
-    folder: PathBuf,
-    directory: File,
-    direct: bool,
-    durability: Durability,
+    /// The log's, and the snapshots' if that is another.
+    places: Vec<Place>,
     spin: Duration,
     files: BTreeMap<FileId, OpenFile>,
     next_file: u32,
@@ -155,6 +172,16 @@ pub struct Ring {
     bell_polled: bool,
     /// For reads that O_DIRECT would refuse.
     scratch: BlockBuf,
+}
+
+/// One of the folders.
+struct Place {
+    folder: PathBuf,
+    directory: File,
+    direct: bool,
+    durability: Durability,
+    /// Names have changed since it was last synced.
+    is_changed: bool,
     /// Held for as long as the ring lives.
     _lock: File,
 }
@@ -162,6 +189,8 @@ pub struct Ring {
 struct OpenFile {
     file: File,
     name: String,
+    /// In which of the places.
+    place: usize,
 }
 
 /// An operation that the kernel has.
@@ -184,22 +213,31 @@ enum Kind {
 }
 
 impl Ring {
-    /// Makes the folder if it is missing, locks it, and checks that what is written to it can be read back.
+    /// Makes the folder if it is missing, locks it, and checks that what is written to it can be read back; so with the
+    /// snapshots' folder if that is another.
     pub fn open(folder: &Path, options: &Options) -> Result<Self, OpenError> {
         check_io_uring()?;
-        let failed = |action| move |source| OpenError::Folder { folder: folder.to_owned(), action, source };
-        fs::create_dir_all(folder).map_err(failed("making it"))?;
-        let directory = File::open(folder).map_err(failed("opening it"))?;
-        let device = directory.metadata().map_err(failed("looking at it"))?.dev();
-        let lock = lock_folder(folder)?;
+        let mut places = vec![Place::open(folder, options)?];
+        if let Some(other) = options.snapshot_folder.as_deref().filter(|other| *other != folder) {
+            fs::create_dir_all(other).map_err(|source| OpenError::Folder {
+                folder: other.to_owned(),
+                action: "making it",
+                source,
+            })?;
+            // Two names of one folder are one folder.
+            if !is_same(folder, other) {
+                places.push(Place::open(other, options)?);
+            }
+        }
         let ring = IoUring::new(ENTRIES).map_err(UringError::from_setup)?;
-        let bell = Bell::for_ring().map_err(failed("making an eventfd"))?;
+        let bell = Bell::for_ring().map_err(|source| OpenError::Folder {
+            folder: folder.to_owned(),
+            action: "making an eventfd",
+            source,
+        })?;
         let mut this = Self {
             ring,
-            folder: folder.to_owned(),
-            directory,
-            direct: options.direct,
-            durability: options.durability.unwrap_or_else(|| Durability::of_device(device)),
+            places,
             spin: options.spin,
             files: BTreeMap::new(),
             next_file: 0,
@@ -208,24 +246,46 @@ impl Ring {
             bell,
             bell_polled: false,
             scratch: BlockBuf::zeroed(0),
-            _lock: lock,
         };
-        this.probe()?;
-        if !this.is_direct() && options.durability.is_none() {
-            // Through the page cache, RWF_DSYNC is a sync by another name, in a worker thread of the ring.
-            this.durability = Durability::WriteThenSync;
+        for place in 0..this.places.len() {
+            this.check_names(place)?;
+            this.probe(place)?;
+            let place = &mut this.places[place];
+            if !place.direct && options.durability.is_none() {
+                // Through the page cache, RWF_DSYNC is a sync by another name, in a worker thread of the ring.
+                place.durability = Durability::WriteThenSync;
+            }
         }
         Ok(this)
     }
 
-    /// Whether files bypass the page cache. If not, writes are as durable but slower, and use memory twice.
-    pub fn is_direct(&self) -> bool {
-        self.direct
+    /// Where there are two folders, each must hold its own kind of files only.
+    fn check_names(&self, place: usize) -> Result<(), OpenError> {
+        if self.places.len() < 2 {
+            return Ok(());
+        }
+        let folder = &self.places[place].folder;
+        let failed = |source| OpenError::Folder { folder: folder.clone(), action: "listing it", source };
+        for entry in fs::read_dir(folder).map_err(failed)? {
+            let Ok(file) = entry.map_err(failed)?.file_name().into_string() else { continue };
+            let what = match place {
+                0 if snapshot_zxid(&file).is_some() => "a snapshot",
+                1 if segment_sequence(&file).is_some() => "a part of the log",
+                _ => continue,
+            };
+            return Err(OpenError::Misplaced { folder: folder.clone(), file, what });
+        }
+        Ok(())
     }
 
-    /// How durable writes are made.
+    /// Whether files bypass the page cache. If not, writes are as durable but slower, and use memory twice.
+    pub fn is_direct(&self) -> bool {
+        self.places.iter().all(|place| place.direct)
+    }
+
+    /// How durable writes to the log are made.
     pub fn durability(&self) -> Durability {
-        self.durability
+        self.places[0].durability
     }
 
     /// Wakes the thread that sleeps in [`Disk::wait`].
@@ -235,29 +295,31 @@ impl Ring {
 
     /// Writes a block durably through the ring, reads it back and compares; falls back from O_DIRECT if that is refused.
     /// Without room for the block nothing is compared.
-    fn probe(&mut self) -> Result<(), OpenError> {
+    fn probe(&mut self, place: usize) -> Result<(), OpenError> {
         let mut pattern = BlockBuf::zeroed(2 * BLOCK_LEN);
         for (at, byte) in pattern.bytes_mut().iter_mut().enumerate() {
             *byte = (at * 31 + at / 251) as u8;
         }
         loop {
-            let _ = self.remove(PROBE_FILE);
-            let result = self.try_probe(&pattern);
-            let _ = self.remove(PROBE_FILE);
+            let path = self.places[place].path(PROBE_FILE);
+            let _ = fs::remove_file(&path);
+            let result = self.try_probe(place, &pattern);
+            let _ = fs::remove_file(&path);
+            let of = &mut self.places[place];
             match result {
                 Ok(None) => return Ok(()),
-                Ok(Some(at)) => return Err(OpenError::Rotten { folder: self.folder.clone(), at }),
+                Ok(Some(at)) => return Err(OpenError::Rotten { folder: of.folder.clone(), at }),
                 // A full disk must not keep a server from starting to read. What was asked is asked of a file that is there.
                 Err(DiskError::Full { .. }) => {
-                    self.direct = self.direct && self.open_options().open(self.path(LOCK_FILE)).is_ok();
+                    of.direct = of.direct && of.open_options().open(of.path(LOCK_FILE)).is_ok();
                     return Ok(());
                 }
                 // Not only refusals: a file system that fails with O_DIRECT in any way gets a second chance without.
-                Err(_) if self.direct => self.direct = false,
+                Err(_) if of.direct => of.direct = false,
                 Err(error) => {
                     let source = io::Error::other(error.to_string());
                     return Err(OpenError::Folder {
-                        folder: self.folder.clone(),
+                        folder: of.folder.clone(),
                         action: "writing a test block",
                         source,
                     });
@@ -267,8 +329,8 @@ impl Ring {
     }
 
     /// The first byte that reads back different.
-    fn try_probe(&mut self, pattern: &BlockBuf) -> Result<Option<usize>, DiskError> {
-        let file = self.create(PROBE_FILE, pattern.len() as u64)?;
+    fn try_probe(&mut self, place: usize, pattern: &BlockBuf) -> Result<Option<usize>, DiskError> {
+        let file = self.create_in(place, PROBE_FILE, pattern.len() as u64)?;
         let mut block = BlockBuf::zeroed(pattern.len());
         block.bytes_mut().copy_from_slice(pattern.bytes());
         let written = self.write_now(file, block);
@@ -288,28 +350,46 @@ impl Ring {
         done.swap_remove(0).result
     }
 
-    fn path(&self, name: &str) -> PathBuf {
-        assert!(!name.is_empty() && !name.contains('/') && name != "..", "{name:?} is no name within the data folder");
-        self.folder.join(name)
+    /// Where a file of this name stands.
+    fn place_of(&self, name: &str) -> usize {
+        usize::from(self.places.len() > 1 && is_beside_snapshots(name))
     }
 
-    fn open_options(&self) -> OpenOptions {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true);
-        if self.direct {
-            options.custom_flags(libc::O_DIRECT);
+    fn path(&self, name: &str) -> PathBuf {
+        self.places[self.place_of(name)].path(name)
+    }
+
+    /// The same, for a name that is about to change.
+    fn path_to_change(&mut self, name: &str) -> PathBuf {
+        let place = self.place_of(name);
+        self.places[place].is_changed = true;
+        self.places[place].path(name)
+    }
+
+    fn create_in(&mut self, place: usize, name: &str, len: u64) -> Result<FileId, DiskError> {
+        let of = &mut self.places[place];
+        let path = of.path(name);
+        of.is_changed = true;
+        let file =
+            of.open_options().create_new(true).open(&path).map_err(|error| disk_error("create", name, 0, &error))?;
+        match reserve(&file, len) {
+            Ok(()) => Ok(self.adopt(place, name, file)),
+            Err(error) => {
+                // The file is new and empty of meaning; if it cannot be removed either, the first error says more.
+                let _ = fs::remove_file(&path);
+                Err(disk_error("reserve", name, len, &error))
+            }
         }
-        options
     }
 
     fn file(&self, file: FileId) -> &OpenFile {
         self.files.get(&file).unwrap_or_else(|| panic!("file {} is not open", file.0))
     }
 
-    fn adopt(&mut self, name: &str, file: File) -> FileId {
+    fn adopt(&mut self, place: usize, name: &str, file: File) -> FileId {
         let id = FileId(self.next_file);
         self.next_file = self.next_file.checked_add(1).expect("four billion files were opened");
-        self.files.insert(id, OpenFile { file, name: name.to_owned() });
+        self.files.insert(id, OpenFile { file, name: name.to_owned(), place });
         id
     }
 
@@ -367,7 +447,7 @@ impl Ring {
     fn sync_written(&mut self, done: &mut [Completion]) {
         self.unsynced.sort_unstable();
         for writes in self.unsynced.chunk_by(|one, other| one.0 == other.0) {
-            let OpenFile { file, name } = self.file(writes[0].0);
+            let OpenFile { file, name, .. } = self.file(writes[0].0);
             if let Err(error) = file.sync_data() {
                 let error = disk_error("sync", name, 0, &error);
                 for &(_, at) in writes {
@@ -383,7 +463,7 @@ impl Ring {
         let Some(UnderWay { token, file, kind }) = place.and_then(Option::take) else {
             panic!("the ring completed operation {data}, which is not under way");
         };
-        let OpenFile { file: target, name } = &self.files[&file];
+        let OpenFile { file: target, name, .. } = &self.files[&file];
         match kind {
             Kind::Write { offset, block, durable, mut sync } => {
                 let result = match usize::try_from(result) {
@@ -432,49 +512,45 @@ impl Disk for Ring {
     fn list(&mut self) -> Result<Vec<FileEntry>, DiskError> {
         let failed = |error: io::Error| disk_error("list", ".", 0, &error);
         let mut entries = Vec::new();
-        for entry in fs::read_dir(&self.folder).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            let metadata = match entry.metadata() {
-                Ok(metadata) => metadata,
-                // Removed since the folder was read.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(failed(error)),
-            };
-            // A name that is not UTF-8 is none of ours.
-            let Ok(name) = entry.file_name().into_string() else { continue };
-            if metadata.is_file() && name != LOCK_FILE && name != PROBE_FILE {
-                entries.push(FileEntry { name, len: metadata.len() });
+        for (number, place) in self.places.iter().enumerate() {
+            for entry in fs::read_dir(&place.folder).map_err(failed)? {
+                let entry = entry.map_err(failed)?;
+                let metadata = match entry.metadata() {
+                    Ok(metadata) => metadata,
+                    // Removed since the folder was read.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                    Err(error) => return Err(failed(error)),
+                };
+                // A name that is not UTF-8 is none of ours.
+                let Ok(name) = entry.file_name().into_string() else { continue };
+                // Nor is one that would be looked for in the other folder.
+                let is_here = self.place_of(&name) == number;
+                if metadata.is_file() && is_here && name != LOCK_FILE && name != PROBE_FILE {
+                    entries.push(FileEntry { name, len: metadata.len() });
+                }
             }
         }
         Ok(entries)
     }
 
     fn create(&mut self, name: &str, len: u64) -> Result<FileId, DiskError> {
-        let path = self.path(name);
-        let file =
-            self.open_options().create_new(true).open(&path).map_err(|error| disk_error("create", name, 0, &error))?;
-        match reserve(&file, len) {
-            Ok(()) => Ok(self.adopt(name, file)),
-            Err(error) => {
-                // The file is new and empty of meaning; if it cannot be removed either, the first error says more.
-                let _ = fs::remove_file(&path);
-                Err(disk_error("reserve", name, len, &error))
-            }
-        }
+        self.create_in(self.place_of(name), name, len)
     }
 
     fn open(&mut self, name: &str) -> Result<FileId, DiskError> {
-        let file = self.open_options().open(self.path(name)).map_err(|error| disk_error("open", name, 0, &error))?;
-        Ok(self.adopt(name, file))
+        let place = self.place_of(name);
+        let of = &self.places[place];
+        let file = of.open_options().open(of.path(name)).map_err(|error| disk_error("open", name, 0, &error))?;
+        Ok(self.adopt(place, name, file))
     }
 
     fn len(&mut self, file: FileId) -> Result<u64, DiskError> {
-        let OpenFile { file, name } = self.file(file);
+        let OpenFile { file, name, .. } = self.file(file);
         Ok(file.metadata().map_err(|error| disk_error("stat", name, 0, &error))?.len())
     }
 
     fn truncate(&mut self, file: FileId, len: u64) -> Result<(), DiskError> {
-        let OpenFile { file, name } = self.file(file);
+        let OpenFile { file, name, .. } = self.file(file);
         file.set_len(len).and_then(|()| file.sync_all()).map_err(|error| disk_error("truncate", name, len, &error))
     }
 
@@ -486,10 +562,10 @@ impl Disk for Ring {
 
     fn read(&mut self, file: FileId, offset: u64, buffer: &mut [u8]) -> Result<usize, DiskError> {
         let mut filled = 0;
+        let direct = self.places[self.file(file).place].direct;
         while filled < buffer.len() {
             let (at, rest) = (offset + filled as u64, &mut buffer[filled..]);
-            let read =
-                if self.direct { self.read_aligned(file, at, rest) } else { self.file(file).file.read_at(rest, at) };
+            let read = if direct { self.read_aligned(file, at, rest) } else { self.file(file).file.read_at(rest, at) };
             match read {
                 Ok(0) => break,
                 Ok(len) => filled += len,
@@ -501,7 +577,9 @@ impl Disk for Ring {
     }
 
     fn rename(&mut self, source: &str, target: &str) -> Result<(), DiskError> {
-        fs::rename(self.path(source), self.path(target)).map_err(|error| disk_error("rename", source, 0, &error))?;
+        assert_eq!(self.place_of(source), self.place_of(target), "{source} is renamed to another folder, as {target}");
+        let (from, to) = (self.path(source), self.path_to_change(target));
+        fs::rename(from, to).map_err(|error| disk_error("rename", source, 0, &error))?;
         for file in self.files.values_mut().filter(|file| file.name == source) {
             target.clone_into(&mut file.name);
         }
@@ -509,11 +587,15 @@ impl Disk for Ring {
     }
 
     fn remove(&mut self, name: &str) -> Result<(), DiskError> {
-        fs::remove_file(self.path(name)).map_err(|error| disk_error("remove", name, 0, &error))
+        fs::remove_file(self.path_to_change(name)).map_err(|error| disk_error("remove", name, 0, &error))
     }
 
     fn sync_directory(&mut self) -> Result<(), DiskError> {
-        self.directory.sync_all().map_err(|error| disk_error("sync", ".", 0, &error))
+        for place in self.places.iter_mut().filter(|place| place.is_changed) {
+            place.directory.sync_all().map_err(|error| disk_error("sync", ".", 0, &error))?;
+            place.is_changed = false;
+        }
+        Ok(())
     }
 
     fn submit(&mut self, file: FileId, operation: Operation, token: u64) -> Result<(), DiskError> {
@@ -526,7 +608,8 @@ impl Disk for Ring {
                 assert!(offset.is_multiple_of(BLOCK_LEN as u64), "a write at offset {offset}");
                 let len = u32::try_from(block.len()).expect("a write of less than 4 GiB");
                 assert!(len > 0, "a write of nothing");
-                let through = durable && self.durability == Durability::WriteThrough;
+                let durability = self.places[self.file(file).place].durability;
+                let through = durable && durability == Durability::WriteThrough;
                 let entry = opcode::Write::new(fd, block.bytes().as_ptr(), len)
                     .offset(offset)
                     .rw_flags(if through { libc::RWF_DSYNC } else { 0 })
@@ -581,6 +664,47 @@ impl Drop for Ring {
                 std::mem::forget(std::mem::replace(&mut self.under_way, [const { None }; UNDER_WAY_MAX]));
             }
         }
+    }
+}
+
+impl Place {
+    /// Makes the folder if it is missing, and locks it. What was renamed by the process before may not be durable yet.
+    fn open(folder: &Path, options: &Options) -> Result<Self, OpenError> {
+        let failed = |action| move |source| OpenError::Folder { folder: folder.to_owned(), action, source };
+        fs::create_dir_all(folder).map_err(failed("making it"))?;
+        let directory = File::open(folder).map_err(failed("opening it"))?;
+        let device = directory.metadata().map_err(failed("looking at it"))?.dev();
+        let lock = lock_folder(folder)?;
+        Ok(Self {
+            folder: folder.to_owned(),
+            directory,
+            direct: options.direct,
+            durability: options.durability.unwrap_or_else(|| Durability::of_device(device)),
+            is_changed: true,
+            _lock: lock,
+        })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        assert!(!name.is_empty() && !name.contains('/') && name != "..", "{name:?} is no name within the data folder");
+        self.folder.join(name)
+    }
+
+    fn open_options(&self) -> OpenOptions {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true);
+        if self.direct {
+            options.custom_flags(libc::O_DIRECT);
+        }
+        options
+    }
+}
+
+/// Whether two paths lead to one folder.
+fn is_same(one: &Path, other: &Path) -> bool {
+    match (fs::metadata(one), fs::metadata(other)) {
+        (Ok(one), Ok(other)) => (one.dev(), one.ino()) == (other.dev(), other.ino()),
+        _ => false,
     }
 }
 
@@ -733,6 +857,45 @@ mod tests {
         let mut ring = Ring::open(folder.path(), &Options { direct: false, ..Options::default() }).expect("opens");
         assert!(!ring.is_direct());
         write_and_read_back(&mut ring);
+    }
+
+    #[test]
+    fn snapshots_stand_in_their_own_folder_if_they_have_one() {
+        let (log, data) = (folder(), folder());
+        let options = Options { snapshot_folder: Some(data.path().to_owned()), ..Options::default() };
+        let names = ["log.0000000000000001", "snapshot.0000000000000005", "currentEpoch", "log.marker"];
+        {
+            let mut ring = Ring::open(log.path(), &options).expect("opens");
+            for name in names {
+                let file = ring.create(&format!("{name}.tmp"), 4096).expect("created");
+                ring.write_now(file, block(7, 4096)).expect("written");
+                ring.close(file);
+                ring.rename(&format!("{name}.tmp"), name).expect("renamed");
+            }
+            ring.sync_directory().expect("synced");
+            let mut listed: Vec<String> = ring.list().expect("listed").into_iter().map(|entry| entry.name).collect();
+            listed.sort();
+            assert_eq!(listed, ["currentEpoch", "log.0000000000000001", "log.marker", "snapshot.0000000000000005"]);
+            let file = ring.open("snapshot.0000000000000005").expect("opens");
+            let mut bytes = [0; 9];
+            assert_eq!((ring.read(file, 7, &mut bytes).expect("read"), bytes), (9, [7; 9]));
+        }
+        for (name, is_beside) in names.into_iter().zip([false, true, true, false]) {
+            assert_eq!(data.path().join(name).exists(), is_beside, "{name}");
+            assert_eq!(log.path().join(name).exists(), !is_beside, "{name}");
+        }
+        // Both are locked.
+        let both = Ring::open(log.path(), &options).expect("opens");
+        assert!(matches!(Ring::open(data.path(), &Options::default()), Err(OpenError::Locked { .. })));
+        drop(both);
+        // One folder by two names is one.
+        let twice = Options { snapshot_folder: Some(log.path().join(".")), ..Options::default() };
+        assert_eq!(Ring::open(log.path(), &twice).expect("opens").places.len(), 1);
+        // What the operator left in the wrong one is not passed over.
+        let error =
+            Ring::open(data.path(), &Options { snapshot_folder: Some(log.path().to_owned()), ..Options::default() });
+        let error = error.err().expect("refused").to_string();
+        assert!(error.contains("snapshot.0000000000000005") && error.contains("dataDir"), "{error}");
     }
 
     #[test]

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use futures_lite::{AsyncRead, AsyncWrite};
 use glommio::net::TcpStream;
-use socket2::SockRef;
+use socket2::{SockRef, TcpKeepalive};
 
 use crate::rt::listener::Accepted;
 
@@ -58,9 +58,27 @@ impl Stream {
     /// Connects to `peer`, for at most `limit`.
     pub async fn connect(peer: SocketAddr, limit: Duration) -> io::Result<Self> {
         let stream = TcpStream::connect_timeout(peer, limit).await.map_err(io::Error::from)?;
+        // Where nobody listens, Linux may choose the very port that is dialled as ours, and connect us with ourselves; the
+        // server that is to listen there could not start.
+        // SAFETY: the stream owns the descriptor and lives as long as the borrow.
+        let own = SockRef::from(&unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) }).local_addr()?;
+        if own.as_socket() == Some(peer) {
+            return Err(io::ErrorKind::ConnectionRefused.into());
+        }
         // As for an accepted one.
         let _ = stream.set_nodelay(true);
         Ok(Self { stream: RefCell::new(stream), peer, reading: Cell::new(false), writing: Cell::new(false) })
+    }
+
+    /// Has the kernel find out when the other end is gone without a word: after `limit` with nothing acknowledged, whether
+    /// something was sent or, with probes every quarter of it, not. A process that is stopped still acknowledges.
+    pub fn watch_peer(&self, limit: Duration) {
+        let probe = (limit / 4).max(Duration::from_secs(1));
+        let fd = self.fd();
+        let socket = SockRef::from(&fd);
+        // A connection that was reset already refuses them: the first read will say so.
+        let _ = socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(probe).with_interval(probe).with_retries(3));
+        let _ = socket.set_tcp_user_timeout(Some(limit));
     }
 
     /// The other end.

@@ -3,12 +3,14 @@
 //! It takes commands from its inbox, steps the storage core, and sleeps until an operation completes or the inbox's doorbell is
 //! rung. All decisions are the core's; this file only waits.
 
-use crate::ids::{SessionId, Zxid};
+use crate::ids::{Epoch, SessionId, Zxid};
 use crate::rt::inbox::{Receiver, Sender};
+use crate::storage::StorageError;
 use crate::storage::core::{Command, LogCore, Report};
-use crate::storage::disk::{Disk, DiskError};
+use crate::storage::disk::Disk;
 use crate::storage::image::ImageSource;
 use crate::storage::log::Batch;
+use crate::storage::recovery::{self, Recovered};
 use crate::tree::Version;
 
 use super::shard::ToReplicaInbox;
@@ -22,6 +24,19 @@ pub(super) enum LogCommand {
     Append(Batch),
     /// Write a snapshot.
     Snapshot { version: Version, sessions: Vec<(SessionId, i32)> },
+    /// Cut the log behind this zxid, and bring back the state there: [`LogMessage::Reloaded`] or
+    /// [`LogMessage::TruncateImpossible`].
+    Truncate { to: Zxid },
+    /// Save what was promised, behind everything appended before: [`LogMessage::EpochsSaved`] or
+    /// [`LogMessage::EpochsFailed`].
+    SaveEpochs { accepted: Option<Epoch>, current: Option<Epoch> },
+    /// This version takes the place of everything: [`LogMessage::Installed`] or [`LogMessage::InstallFailed`].
+    Install {
+        version: Version,
+        sessions: Vec<(SessionId, i32)>,
+        /// Names the new log; drawn at random.
+        log_id: u64,
+    },
     /// Time passed: try again what failed for lack of room.
     Tick,
     /// Finish what was given, say that all is durable, and end.
@@ -31,7 +46,6 @@ pub(super) enum LogCommand {
 }
 
 /// What the log tells the replica.
-#[derive(Debug)]
 pub(super) enum LogMessage {
     /// All records up to this one are durable.
     Durable(Zxid),
@@ -39,6 +53,18 @@ pub(super) enum LogMessage {
     Room { admit_through: u64, full: bool },
     /// A snapshot is durable.
     SnapshotDone(Zxid),
+    /// The log was cut; this is what it holds now. Costs and room count from the start again.
+    Reloaded(Box<Recovered>),
+    /// What lies before the cut is not here. Nothing was changed.
+    TruncateImpossible,
+    /// The epochs are durable.
+    EpochsSaved,
+    /// There was no room for the epochs: those before still hold.
+    EpochsFailed,
+    /// The version has taken the place of everything, durably. The next [`LogMessage::Room`] may tell less than the last.
+    Installed(Zxid),
+    /// There was no room for it. Everything is as before.
+    InstallFailed(Zxid),
     /// The disk failed. What was not durable will never be.
     Failed,
 }
@@ -48,14 +74,15 @@ pub(super) enum LogMessage {
 pub(super) enum Ended {
     /// As it was told to.
     Closed,
-    /// The disk failed.
-    Failed(DiskError),
+    /// The disk failed, or does not hold what was written.
+    Failed(StorageError),
 }
 
 /// Runs the storage core until it is told to end, or the disk fails. Runs on the thread that called it.
 pub(super) fn run(
     mut disk: Box<dyn Disk>,
     mut core: LogCore,
+    how_to_recover: &recovery::Options,
     mut inbox: Receiver<LogCommand>,
     to_replica: &Sender<ToReplicaInbox>,
 ) -> Ended {
@@ -75,29 +102,54 @@ pub(super) fn run(
                 LogCommand::Snapshot { version, sessions } => {
                     core.handle(Command::Snapshot(Box::new(ImageSource::new(version, sessions))));
                 }
+                LogCommand::Truncate { to } => core.handle(Command::Truncate { to }),
+                LogCommand::SaveEpochs { accepted, current } => core.handle(Command::SaveEpochs { accepted, current }),
+                LogCommand::Install { version, sessions, log_id } => {
+                    let source = Box::new(ImageSource::new(version, sessions));
+                    core.handle(Command::Install { source, log_id });
+                }
                 LogCommand::Tick => core.handle(Command::Tick),
                 LogCommand::Close => core.handle(Command::Close),
                 LogCommand::Crash => return Ended::Closed,
             }
         }
         let again = core.step(&mut *disk);
-        if let Some(ended) = report(&mut core, to_replica) {
+        let mut told = report(&mut core, to_replica);
+        if matches!(told, Told::Cut) {
+            core = match reload(core, &mut *disk, how_to_recover, to_replica) {
+                Ok(core) => core,
+                Err(error) => return failed(error, to_replica),
+            };
+            told = report(&mut core, to_replica);
+        }
+        if let Told::Ended(ended) = told {
             return ended;
         }
         if let Err(error) = disk.wait(!is_more && !again, &mut completions) {
-            return failed(error, to_replica);
+            return failed(error.into(), to_replica);
         }
         for completion in completions.drain(..) {
             core.complete(completion);
         }
-        if let Some(ended) = report(&mut core, to_replica) {
+        // A cut is told by a step, never by a completion.
+        if let Told::Ended(ended) = report(&mut core, to_replica) {
             return ended;
         }
     }
 }
 
-/// Tells the replica what the core has to say; how it ended, if it did.
-fn report(core: &mut LogCore, to_replica: &Sender<ToReplicaInbox>) -> Option<Ended> {
+/// What the core had to say.
+enum Told {
+    /// What the replica was told.
+    All,
+    /// And then, that the log was cut.
+    Cut,
+    /// And then, that it has ended.
+    Ended(Ended),
+}
+
+/// Tells the replica what the core has to say.
+fn report(core: &mut LogCore, to_replica: &Sender<ToReplicaInbox>) -> Told {
     while let Some(report) = core.poll_report() {
         let message = match report {
             Report::Durable { through } => LogMessage::Durable(through),
@@ -114,16 +166,50 @@ fn report(core: &mut LogCore, to_replica: &Sender<ToReplicaInbox>) -> Option<End
                 tracing::info!(?files, "old files removed");
                 continue;
             }
-            Report::Failed(error) => return Some(failed(error, to_replica)),
-            Report::Closed => return Some(Ended::Closed),
+            Report::Truncated { through } => {
+                tracing::warn!(%through, "the log was cut, as the leader asked");
+                return Told::Cut;
+            }
+            Report::TruncateImpossible { to, error } => {
+                tracing::warn!(%to, %error, "the log cannot be cut there; a snapshot from the leader is needed");
+                LogMessage::TruncateImpossible
+            }
+            Report::EpochsSaved => LogMessage::EpochsSaved,
+            Report::EpochsFailed { error } => {
+                tracing::error!(%error, "no room to save the epoch");
+                LogMessage::EpochsFailed
+            }
+            Report::Installed { zxid } => {
+                tracing::info!(%zxid, "a snapshot from the leader has taken the place of everything");
+                LogMessage::Installed(zxid)
+            }
+            Report::InstallFailed { zxid, error } => {
+                tracing::error!(%zxid, %error, "no room for the leader's snapshot");
+                LogMessage::InstallFailed(zxid)
+            }
+            Report::Failed(error) => return Told::Ended(failed(error, to_replica)),
+            Report::Closed => return Told::Ended(Ended::Closed),
         };
         // A replica that is gone has nobody to tell any more.
         let _ = to_replica.send_blocking(ToReplicaInbox::Log(message));
     }
-    None
+    Told::All
 }
 
-fn failed(error: DiskError, to_replica: &Sender<ToReplicaInbox>) -> Ended {
+/// Brings back the state at a cut, for the replica, and opens the folder again.
+fn reload(
+    core: LogCore,
+    disk: &mut dyn Disk,
+    how: &recovery::Options,
+    to_replica: &Sender<ToReplicaInbox>,
+) -> Result<LogCore, StorageError> {
+    let (core, recovered) = recovery::reload(core, disk, how, &mut |_| {})?;
+    tracing::info!(zxid = %recovered.tree.view().zxid(), "recovered behind the cut");
+    let _ = to_replica.send_blocking(ToReplicaInbox::Log(LogMessage::Reloaded(Box::new(recovered))));
+    Ok(core)
+}
+
+fn failed(error: StorageError, to_replica: &Sender<ToReplicaInbox>) -> Ended {
     tracing::error!(%error, "the disk failed: the server ends, and recovers at its next start what was acknowledged");
     let _ = to_replica.send_blocking(ToReplicaInbox::Log(LogMessage::Failed));
     Ended::Failed(error)

@@ -7,6 +7,7 @@
 //! | `shard/` | one executor's share of the clients |
 //! | `acceptor` | new connections, dealt out |
 //! | `replica_shell` | the executor that runs the replica |
+//! | `peers/` | the other servers of the ensemble, on the replica's executor |
 //! | `log_thread` | the thread that owns the disk |
 //! | [`embedded`] | [`ZookeeperServer`], a server inside a program |
 
@@ -15,6 +16,7 @@ pub mod embedded;
 mod log_thread;
 pub mod node;
 pub mod options;
+mod peers;
 mod replica_shell;
 mod shard;
 mod storage_folder;

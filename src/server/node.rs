@@ -1,7 +1,7 @@
 //! A whole server: started in the order in which its parts depend on each other, ended in the reverse.
 //!
 //! ```text
-//!  start:  folder (lock, self test) ▶ recovery ▶ port ▶ log thread ▶ replica ▶ shards ▶ acceptor
+//!  start:  folder (lock, self test) ▶ recovery ▶ ports ▶ log thread ▶ replica ▶ shards ▶ acceptor
 //!  stop:   acceptor ▶ replica drains ▶ log marks all as durable ▶ shards say their last words
 //! ```
 
@@ -12,10 +12,12 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
+use bytes::Bytes;
 use thiserror::Error;
 
+use crate::ids::Zxid;
 use crate::pipeline::Pipeline;
-use crate::replica::{Now, Replica};
+use crate::replica::{Epochs, Now, Replica};
 use crate::rt::executor::{self, JoinHandle, spawn_local};
 use crate::rt::inbox::{self, Sender};
 use crate::rt::listener::{BindError, Listener};
@@ -23,12 +25,14 @@ use crate::rt::ring::OpenError;
 use crate::rt::{clock, limits};
 use crate::session::{Sessions, first_id};
 use crate::storage::StorageError;
+use crate::zab::{History, HistoryOptions};
 
 use super::acceptor::{self, Limits};
 use super::log_thread::{self, Ended};
 use super::options::Options;
-use super::replica_shell;
-use super::shard::{self, SharedCounts, ToReplicaInbox};
+use super::peers;
+use super::replica_shell::{self, EnsembleWiring, Wiring};
+use super::shard::{self, Door, SharedCounts, ToReplicaInbox};
 use super::storage_folder;
 
 /// Messages that may wait for a shard. Batches, so few are many.
@@ -67,6 +71,7 @@ pub enum StartError {
 /// A running server. Dropping it leaves it running until the process ends: [`Server::stop`] ends it in order.
 pub struct Server {
     address: SocketAddr,
+    secure_address: Option<SocketAddr>,
     is_direct: bool,
     shared: Arc<SharedCounts>,
     to_replica: Sender<ToReplicaInbox>,
@@ -80,10 +85,41 @@ pub struct Server {
 pub enum ServerFailed {
     /// The disk failed; the message has been logged, and the next start recovers what was acknowledged.
     #[error("the disk failed: {0}")]
-    Disk(crate::storage::disk::DiskError),
+    Disk(StorageError),
     /// A part of the server panicked, which is a mistake of ours.
     #[error("the server's {0} ended with a panic: please report it")]
     Panicked(String),
+}
+
+/// A port and what it takes.
+type OpenDoor = (Listener, Door);
+
+/// Opens the ports; where they are, without TLS and with it.
+fn open_doors(options: &Options) -> Result<(Vec<OpenDoor>, [Option<SocketAddr>; 2]), StartError> {
+    let is_unified = options.shard.tls.as_ref().is_some_and(|tls| tls.port_unification);
+    let plain = if is_unified { Door::Either } else { Door::Plain };
+    let mut doors = Vec::new();
+    let mut open = |address: Option<SocketAddr>, door| -> Result<Option<SocketAddr>, StartError> {
+        let Some(address) = address else { return Ok(None) };
+        let listener = Listener::bind(address, options.listen_backlog)?;
+        let address = listener.local_addr();
+        doors.push((listener, door));
+        Ok(Some(address))
+    };
+    let addresses = [open(options.listen, plain)?, open(options.secure_listen, Door::Secure)?];
+    assert!(options.secure_listen.is_none() || options.shard.tls.is_some(), "a port for TLS without TLS");
+    Ok((doors, addresses))
+}
+
+/// The newest records as learners are sent them. What came before the first of them is not known, so it only says where the
+/// others begin.
+fn history(options: HistoryOptions, zxid: Zxid, records: Vec<(Zxid, Bytes)>) -> History {
+    match records.first() {
+        Some(&(base, _)) if records.last().is_some_and(|(last, _)| *last == zxid) => {
+            History::recovered(options, base, records.into_iter().skip(1))
+        }
+        _ => History::new(options, zxid),
+    }
 }
 
 impl Server {
@@ -99,10 +135,19 @@ impl Server {
         let begun = clock::now();
         let recovered = storage_folder::recover(&mut folder, &options)?;
         let recovery = clock::now().since(begun);
-        let listener = Listener::bind(options.listen, options.listen_backlog)?;
-        let address = listener.local_addr();
+        let (doors, [address, secure_address]) = open_doors(&options)?;
+        options.storage = options.storage.checked();
+        let ensemble = match options.ensemble.take() {
+            None => None,
+            Some(ensemble) => {
+                let election_port = peers::open_election_port(&ensemble.peers)?;
+                Some((ensemble.replica, EnsembleWiring { peers: ensemble.peers, election_port }))
+            }
+        };
         options.pipeline.txn_bytes_max = options.storage.record_len_max.saturating_sub(TXN_OVERHEAD_BYTES);
-        Arc::make_mut(&mut options.shard.about).client_port = address.port();
+        let about = Arc::make_mut(&mut options.shard.about);
+        about.client_port = address.map_or(0, |address| address.port());
+        about.told.conf.secure_client_port = secure_address.map_or(-1, |address| address.port().into());
         let is_direct = folder.is_direct;
 
         let (to_replica, replica_inbox) = inbox::channel(REPLICA_INBOX_MAX);
@@ -117,9 +162,9 @@ impl Server {
 
         log_inbox.attach_doorbell(&folder.doorbell);
         let reports = to_replica.clone();
-        let (disk, core) = (folder.disk, recovered.core);
+        let (disk, core, how) = (folder.disk, recovered.core, storage_folder::how_to_recover(&options));
         let log = limits::spawn_thread("zoo-log", options.cores.log, move || {
-            log_thread::run(disk, core, log_inbox, &reports)
+            log_thread::run(disk, core, &how, log_inbox, &reports)
         })
         .map_err(StartError::Thread)?;
 
@@ -129,46 +174,70 @@ impl Server {
             sessions.add(session, timeout_ms, None, now.instant);
         }
         let zxid = recovered.tree.view().zxid();
-        let pipeline = Pipeline::new(options.pipeline.clone(), recovered.tree, sessions, zxid);
-        let replica = Replica::new(options.replica.clone(), pipeline, now);
-        let version = replica.published_version().clone();
+        let mut tree = recovered.tree;
+        if let Some((ensemble, _)) = &ensemble {
+            let membership = &ensemble.membership;
+            tree.show_config(&membership.to_text(), Zxid(membership.version), now.wall);
+        }
+        let pipeline = Pipeline::new(options.pipeline.clone(), tree, sessions, zxid);
+        let (replica, ensemble) = match ensemble {
+            None => (Replica::new(options.replica.clone(), pipeline, now), None),
+            Some((member, wiring)) => {
+                let epochs = Epochs { accepted: recovered.epochs.accepted, current: recovered.epochs.current };
+                let history = history(member.history, zxid, recovered.history);
+                (Replica::join(options.replica.clone(), member, pipeline, epochs, history, now), Some(wiring))
+            }
+        };
+        let (standing, version) = (replica.standing(), replica.published_version().clone());
         let executor_options = executor::Options { spin: options.cores.spin, ..executor::Options::default() };
-        let (shards_of_replica, log_of_replica) = (to_shards.clone(), to_log);
-        let tick = Duration::from_millis(u64::from((options.shard.tick_ms / 4).clamp(20, 500)));
-        let drain_timeout = options.shard.drain_timeout;
+        let wiring = Wiring {
+            shards: to_shards.clone(),
+            log: to_log,
+            tick: Duration::from_millis(u64::from((options.shard.tick_ms / 4).clamp(20, 500))),
+            drain_timeout: options.shard.drain_timeout,
+            recovery,
+            ensemble,
+        };
         let replica = executor::spawn("zoo-replica", options.cores.replica, executor_options.clone(), move || {
-            replica_shell::run(replica, replica_inbox, shards_of_replica, log_of_replica, tick, drain_timeout, recovery)
+            replica_shell::run(replica, replica_inbox, wiring)
         })?;
 
         let shared = Arc::new(SharedCounts::new(options.cores.shards.len()));
         let shard_options = Arc::new(options.shard);
         let limits = Limits { per_address: options.connections_per_address_max, total: options.connections_max };
-        let mut listener = Some(listener);
+        let mut doors = Some(doors);
         let mut shards = Vec::new();
         for (number, (core, inbox)) in options.cores.shards.iter().zip(shard_inboxes).enumerate() {
             let number = u8::try_from(number).expect("there are at most 256 shards");
             let (shard_options, shared, version) = (shard_options.clone(), shared.clone(), version.clone());
             let (to_replica, to_shards) = (to_replica.clone(), to_shards.clone());
             // The first shard also accepts for all.
-            let listener = listener.take();
+            let doors = doors.take();
             shards.push(executor::spawn(
                 &format!("zoo-shard-{number}"),
                 *core,
                 executor_options.clone(),
                 move || async move {
-                    if let Some(listener) = listener {
-                        spawn_local(acceptor::run(Rc::new(listener), limits, shared.clone(), to_shards));
+                    for (listener, door) in doors.into_iter().flatten() {
+                        let (shared, to_shards) = (shared.clone(), to_shards.clone());
+                        spawn_local(acceptor::run((Rc::new(listener), door), limits, shared, to_shards));
                     }
-                    shard::run(number, shard_options, shared, version, inbox, to_replica).await;
+                    shard::run(number, shard_options, shared, (standing, version), inbox, to_replica).await;
                 },
             )?);
         }
-        Ok(Self { address, is_direct, shared, to_replica, log, replica, shards })
+        let address = address.or(secure_address).expect("a server has a door");
+        Ok(Self { address, secure_address, is_direct, shared, to_replica, log, replica, shards })
     }
 
-    /// Where it listens.
+    /// Where it listens: without TLS, if it does.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it listens with TLS (`secureClientPort`).
+    pub fn secure_address(&self) -> Option<SocketAddr> {
+        self.secure_address
     }
 
     /// Whether its files bypass the page cache.

@@ -9,17 +9,22 @@ use std::time::Duration;
 use crate::admin;
 use crate::ids::ServerId;
 use crate::pipeline;
+use crate::quorum::Membership;
 use crate::replica;
 use crate::rt::{clock, process};
 use crate::storage;
 use crate::time::Instant;
+use crate::tls;
 use crate::tree;
+use crate::zab::HistoryOptions;
 
 /// A whole server.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Where clients connect.
-    pub listen: SocketAddr,
+    /// Where clients connect; `None`: by TLS only.
+    pub listen: Option<SocketAddr>,
+    /// Where clients connect by TLS (`secureClientPort`); needs [`ShardOptions::tls`].
+    pub secure_listen: Option<SocketAddr>,
     /// Connections that may wait to be accepted.
     pub listen_backlog: u32,
     /// Where snapshots are kept.
@@ -48,6 +53,8 @@ pub struct Options {
     pub storage: storage::core::Options,
     /// The tree's.
     pub tree: tree::Options,
+    /// The ensemble that it is a member of; `None` for a server that stands alone.
+    pub ensemble: Option<EnsembleOptions>,
     /// Fail the n-th write or sync of the disk: for tests of real processes only.
     pub fault: Option<crate::rt::faulty::Fault>,
 }
@@ -62,12 +69,14 @@ impl Options {
         let about = About {
             told: admin::status::About::default(),
             client_port: 0,
+            voters: 0,
             data_folder: folder.to_owned(),
             log_folder: folder.to_owned(),
             started: clock::now(),
         };
         Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
+            secure_listen: None,
             listen_backlog: 1024,
             snapshot_folder: folder.to_owned(),
             log_folder: folder.to_owned(),
@@ -81,7 +90,10 @@ impl Options {
                 hash_seed,
                 auth: pipeline.auth.clone(),
                 enforced_schemes: BTreeSet::new(),
+                sasl: None,
+                tls: None,
                 sessionless_timeout: Duration::from_secs(10),
+                leader_serves: true,
                 tick_ms: 2000,
                 drain_timeout: Duration::from_millis(500),
                 words: admin::Whitelist::parse(None, false),
@@ -99,10 +111,91 @@ impl Options {
             storage: storage::core::Options::default(),
             tree: tree::Options { hash_seed, digest_enabled: true, owners: pipeline.owners() },
             pipeline,
+            ensemble: None,
             fault: None,
         }
     }
 }
+
+/// A server's part in an ensemble.
+#[derive(Clone, Debug)]
+pub struct EnsembleOptions {
+    /// How it elects, leads and follows.
+    pub replica: replica::EnsembleOptions,
+    /// How it speaks with the others.
+    pub peers: PeerOptions,
+}
+
+impl EnsembleOptions {
+    /// With Apache's defaults, and `tickTime` 2000, `initLimit` 10, `syncLimit` 5.
+    pub fn new(my_id: ServerId, membership: Arc<Membership>) -> Self {
+        let replica = replica::EnsembleOptions {
+            my_id,
+            membership: membership.clone(),
+            tick_ms: 2000,
+            init_limit: 10,
+            sync_limit: 5,
+            notification_min_ms: 200,
+            notification_max_ms: 60_000,
+            finalize_wait_ms: 200,
+            epoch_wait_max_ms: None,
+            read_only_mode: false,
+            local_sessions: false,
+            local_session_upgrading: false,
+            force_snapshot_sync: false,
+            history: HistoryOptions::default(),
+            packet_bytes_max: storage::core::Options::default().record_len_max,
+        };
+        Self { replica, peers: PeerOptions::new(my_id, membership) }
+    }
+}
+
+/// What this server needs to know of the others, and how it speaks with them.
+#[derive(Clone, Debug)]
+pub struct PeerOptions {
+    /// This server's number; a member has it.
+    pub my_id: ServerId,
+    /// All servers, and where they are.
+    pub membership: Arc<Membership>,
+    /// Election and quorum port are open on all addresses of the machine (`quorumListenOnAllIPs`), not only on the member's own.
+    pub listen_on_all: bool,
+    /// Members may have several addresses, and all servers understand that (`multiAddress.enabled`).
+    pub multi_address: bool,
+    /// Attempts to open the election port (`electionPortBindRetry`), a second apart; 0: without end.
+    pub bind_tries_max: u32,
+    /// How long it may take to connect to an election port (`cnxTimeout`).
+    pub connect_timeout: Duration,
+    /// How long who connects to our election port may take to say who he is (`quorumCnxnTimeoutMs`).
+    pub handshake_timeout: Duration,
+    /// How long all attempts to connect to the leader may take together (`connectToLearnerMasterLimit`, `initLimit`).
+    pub dial_budget: Duration,
+    /// Between two of them (`leaderConnectDelayDuringRetryMs`).
+    pub dial_pause: Duration,
+    /// Bytes that may wait to be sent to one learner, or to the leader; the connection ends beyond it.
+    pub link_bytes_max: usize,
+}
+
+impl PeerOptions {
+    /// With Apache's defaults, and `tickTime` 2000, `initLimit` 10, `syncLimit` 5.
+    pub fn new(my_id: ServerId, membership: Arc<Membership>) -> Self {
+        Self {
+            my_id,
+            membership,
+            listen_on_all: false,
+            multi_address: false,
+            bind_tries_max: 3,
+            connect_timeout: Duration::from_secs(5),
+            handshake_timeout: Duration::from_secs(10),
+            dial_budget: Duration::from_secs(20),
+            dial_pause: Duration::from_millis(100),
+            link_bytes_max: LINK_BYTES_MAX,
+        }
+    }
+}
+
+/// Bytes that may wait for one learner unless something else is said. Much, because what is proposed while it takes a snapshot
+/// waits here.
+pub const LINK_BYTES_MAX: usize = 1 << 30;
 
 /// `jute.maxbuffer` where nothing is said: Apache's default.
 pub const FRAME_BYTES_MAX: usize = 0xf_ffff;
@@ -131,8 +224,14 @@ pub struct ShardOptions {
     pub auth: pipeline::auth::Options,
     /// Schemes of which a client must have one before it may ask anything (`enforce.auth.schemes`); empty: none.
     pub enforced_schemes: BTreeSet<String>,
+    /// SASL for clients; `None`: it is answered as by a server where it is not set up.
+    pub sasl: Option<SaslOptions>,
+    /// TLS for clients; `None`: no port takes it.
+    pub tls: Option<TlsOptions>,
     /// How long a connection may take to become a session.
     pub sessionless_timeout: Duration,
+    /// Whether clients may connect while this server leads (`leaderServes`).
+    pub leader_serves: bool,
     /// Milliseconds of a tick.
     pub tick_ms: u32,
     /// How long the end of a connection, or of the server, may take.
@@ -143,6 +242,28 @@ pub struct ShardOptions {
     pub about: Arc<About>,
 }
 
+/// SASL for clients.
+#[derive(Clone, Debug)]
+pub struct SaslOptions {
+    /// Who they may be, with their passwords.
+    pub users: pipeline::auth::digest_md5::Users,
+    /// `allowSaslFailedClients`: who fails may stay, as nobody, unless SASL is enforced.
+    pub failed_allowed: bool,
+}
+
+/// TLS for clients.
+#[derive(Clone, Debug)]
+pub struct TlsOptions {
+    /// What every handshake needs.
+    pub acceptor: tls::Acceptor,
+    /// `client.portUnification`: the port without TLS takes both.
+    pub port_unification: bool,
+    /// Handshakes that may go on at once; connections beyond them are closed.
+    pub handshakes_max: u32,
+    /// How long a handshake may take.
+    pub handshake_timeout: Duration,
+}
+
 /// What operators may ask of the server that does not change while it runs.
 #[derive(Clone, Debug)]
 pub struct About {
@@ -150,6 +271,8 @@ pub struct About {
     pub told: admin::status::About,
     /// The port that is really listened on.
     pub client_port: u16,
+    /// Members of the ensemble that vote; 0 for a server that stands alone.
+    pub voters: u64,
     /// Where snapshots are kept.
     pub data_folder: PathBuf,
     /// Where the log is kept.

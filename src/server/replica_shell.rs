@@ -2,61 +2,106 @@
 //! where the replica meets a clock.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use crate::admin::figures::{Counter, Figures, Measure};
+use crate::ids::Zxid;
+use crate::quorum::Membership;
+use crate::replica::event::Reloaded;
+use crate::replica::message::{Part, Standing, ToShard};
 use crate::replica::{Action, Event, Now, Replica};
-use crate::rt::clock;
-use crate::rt::executor::timeout;
+use crate::rt::executor::{timeout, yield_now};
 use crate::rt::inbox::{Receiver, Sender};
+use crate::rt::listener::Listener;
+use crate::rt::{clock, process};
+use crate::storage::apache::SnapWriter;
+use crate::time::Instant;
 
 use super::log_thread::{LogCommand, LogMessage};
+use super::options::PeerOptions;
+use super::peers::Peers;
 use super::shard::{ToReplicaInbox, ToShardInbox};
-use crate::ids::Zxid;
-use crate::replica::message::{Part, ToShard};
-use crate::time::Instant;
+
+/// Bytes of a snapshot for a learner that are made in one go.
+const SNAPSHOT_SLICE_BYTES: usize = 256 << 10;
 
 /// Messages taken in one go: all of them join one group commit.
 const INBOX_TAKE_MAX: usize = 1024;
 
+/// What the shell holds beside the replica.
+pub(super) struct Wiring {
+    pub(super) shards: Vec<Sender<ToShardInbox>>,
+    pub(super) log: Sender<LogCommand>,
+    /// How often the replica is told that time has passed, at the least.
+    pub(super) tick: Duration,
+    pub(super) drain_timeout: Duration,
+    /// How long recovery took, for the operator.
+    pub(super) recovery: Duration,
+    /// The other servers; `None` for a server that stands alone.
+    pub(super) ensemble: Option<EnsembleWiring>,
+}
+
+/// What a member needs besides.
+pub(super) struct EnsembleWiring {
+    pub(super) peers: PeerOptions,
+    pub(super) election_port: Vec<Listener>,
+}
+
+/// Votes and links are looked after at least so often in an ensemble; sooner if the replica asks for it.
+const MEMBER_TICK: Duration = Duration::from_millis(50);
+
 /// Runs the replica until the server stops or the log fails.
-pub(super) async fn run(
-    mut replica: Replica,
-    mut inbox: Receiver<ToReplicaInbox>,
-    shards: Vec<Sender<ToShardInbox>>,
-    log: Sender<LogCommand>,
-    tick: Duration,
-    drain_timeout: Duration,
-    recovery: Duration,
-) {
-    let mut watch = Stopwatch::new(recovery);
+pub(super) async fn run(mut replica: Replica, mut inbox: Receiver<ToReplicaInbox>, wiring: Wiring) {
+    let Wiring { shards, log, tick: pace, drain_timeout, recovery, ensemble } = wiring;
+    let tick = if ensemble.is_some() { pace.min(MEMBER_TICK) } else { pace };
+    let config = ensemble.as_ref().map(|ensemble| ensemble.peers.membership.clone());
+    let peers = ensemble.map(|ensemble| Peers::start(ensemble.peers, ensemble.election_port));
+    let started = clock::now();
+    let mut hands = Hands { shards, log, watch: Stopwatch::new(recovery, started), peers };
     let mut messages = Vec::with_capacity(INBOX_TAKE_MAX);
-    let mut next_tick = clock::now() + tick;
+    let mut next_tick = started + tick;
+    let mut next_log_tick = started + pace;
+    let mut quiet_until = started;
     let mut stop_at = None;
     let mut crashed = false;
+    // A member begins to vote before anything has happened.
+    hands.perform(&mut replica).await;
     loop {
-        let wait = next_tick.since(clock::now());
-        if matches!(timeout(wait, inbox.recv_many(&mut messages, INBOX_TAKE_MAX)).await, Some(Err(_))) {
+        let due = replica.next_timer().map_or(next_tick, |timer| timer.min(next_tick));
+        let wait = due.since(clock::now());
+        let mut has_waited = false;
+        let arrived = poll_fn(|cx| {
+            let told = hands.peers.as_ref().is_some_and(|peers| peers.poll_ready(cx).is_ready());
+            match inbox.poll_recv_many(cx, &mut messages, INBOX_TAKE_MAX) {
+                Poll::Pending if told => Poll::Ready(Ok(0)),
+                arrived => {
+                    has_waited |= arrived.is_pending();
+                    arrived
+                }
+            }
+        });
+        if matches!(timeout(wait, arrived).await, Some(Err(_))) {
             break;
+        }
+        if !has_waited && hands.peers.is_some() {
+            // Only a task that waits lets the sockets of the others be looked at, and a busy replica never does.
+            yield_now().await;
         }
         let now = Now { instant: clock::now(), wall: clock::wall() };
         for message in messages.drain(..) {
             match message {
                 ToReplicaInbox::Shard(batch) => replica.handle(now, Event::Shard(batch)),
-                ToReplicaInbox::Log(LogMessage::Durable(through)) => {
-                    watch.durable(through, now.instant);
-                    replica.handle(now, Event::LogDurable(through));
-                }
-                ToReplicaInbox::Log(LogMessage::Room { admit_through, full }) => {
-                    replica.handle(now, Event::LogRoom { admit_through, full });
-                }
-                ToReplicaInbox::Log(LogMessage::SnapshotDone(zxid)) => {
-                    watch.snapshot_done(now.instant);
-                    replica.handle(now, Event::SnapshotDone(zxid));
-                }
                 ToReplicaInbox::Log(LogMessage::Failed) => crashed = true,
-                ToReplicaInbox::Stop => stop_at = Some(now.instant + drain_timeout),
+                ToReplicaInbox::Log(message) => {
+                    let event = hands.hear_log(message, now, config.as_deref());
+                    replica.handle(now, event);
+                }
+                ToReplicaInbox::Stop => {
+                    stop_at = Some(now.instant + drain_timeout);
+                }
                 ToReplicaInbox::Crash => crashed = true,
             }
         }
@@ -64,58 +109,156 @@ pub(super) async fn run(
             // What is not durable is not said. Shards close their connections; the server ends.
             break;
         }
-        if now.instant >= next_tick {
+        for event in hands.peers.as_ref().map(Peers::take).unwrap_or_default() {
+            replica.handle(now, event);
+        }
+        if now.instant.since(next_tick) > pace {
             // A tick that comes far too late comes after a pause of the machine: signs of life may still wait to be read, so
-            // nobody expires before the next one.
-            let is_after_pause = now.instant.since(next_tick) > tick;
+            // nobody expires before everybody had time to be heard.
+            quiet_until = now.instant + pace;
+        }
+        let is_due = replica.next_timer().is_some_and(|timer| timer <= now.instant);
+        if now.instant >= next_tick || is_due {
             next_tick = now.instant + tick;
-            if stop_at.is_none() && !is_after_pause {
+            if stop_at.is_none() && now.instant >= quiet_until {
                 replica.handle(now, Event::Tick);
             }
+        }
+        if now.instant >= next_log_tick {
+            next_log_tick = now.instant + pace;
             // A full log is asked again for room. One that is behind is not asked twice: ticks must never fill its inbox.
-            if log.is_empty() {
-                let _ = log.try_send(LogCommand::Tick);
+            if hands.log.is_empty() {
+                let _ = hands.log.try_send(LogCommand::Tick);
             }
         }
-        replica.settle();
-        perform(&mut replica, &shards, &log, &mut watch).await;
+        replica.settle(Now { instant: clock::now(), wall: clock::wall() });
+        hands.perform(&mut replica).await;
         if stop_at.is_some_and(|stop_at| replica.is_drained() || now.instant >= stop_at) {
             break;
         }
     }
-    let _ = log.send(if crashed { LogCommand::Crash } else { LogCommand::Close }).await;
-    for shard in &shards {
+    let _ = hands.log.send(if crashed { LogCommand::Crash } else { LogCommand::Close }).await;
+    for shard in &hands.shards {
         let _ = shard.send(ToShardInbox::Replica(ToShard::Stop)).await;
     }
 }
 
-/// Performs all that the replica asks for. A send waits while the other side's inbox is full: that is the back-pressure, and
-/// it cannot lock up, because shards never stop to take from their inboxes while they wait for ours, and the log's, which does,
-/// is never full (`LOG_INBOX_MAX`).
-async fn perform(
-    replica: &mut Replica,
-    shards: &[Sender<ToShardInbox>],
-    log: &Sender<LogCommand>,
-    watch: &mut Stopwatch,
-) {
-    while let Some(action) = replica.poll_action() {
-        // Whoever is gone ends the server himself; there is nobody to tell.
-        match action {
-            Action::Append(batch) => {
-                watch.appended.push_back((batch.last(), clock::now()));
-                let _ = log.send(LogCommand::Append(batch)).await;
-            }
-            Action::Snapshot { version, sessions } => {
-                watch.snapshot_begun = Some(clock::now());
-                let _ = log.send(LogCommand::Snapshot { version, sessions }).await;
-            }
-            Action::ToShard(shard, mut message) => {
-                if let ToShard::Answer(_, gathered) = &mut message {
-                    let expired = gathered.replica.expired_count;
-                    Arc::make_mut(gathered).parts.push(Part(Arc::new(watch.figures(expired))));
+/// Everything that the replica acts through.
+struct Hands {
+    shards: Vec<Sender<ToShardInbox>>,
+    log: Sender<LogCommand>,
+    watch: Stopwatch,
+    peers: Option<Peers>,
+}
+
+impl Hands {
+    /// Performs all that the replica asks for. A send waits while the other side's inbox is full: that is the back-pressure, and
+    /// it cannot lock up, because shards never stop to take from their inboxes while they wait for ours, and the log's, which
+    /// does, is never full (`LOG_INBOX_MAX`).
+    async fn perform(&mut self, replica: &mut Replica) {
+        while let Some(action) = replica.poll_action() {
+            // Whoever is gone ends the server himself; there is nobody to tell.
+            match action {
+                Action::Append(batch) => {
+                    self.watch.appended.push_back((batch.last(), clock::now()));
+                    let _ = self.log.send(LogCommand::Append(batch)).await;
                 }
-                let _ = shards[shard].send(ToShardInbox::Replica(message)).await;
+                Action::Snapshot { version, sessions } => {
+                    self.watch.snapshot_begun = Some(clock::now());
+                    let _ = self.log.send(LogCommand::Snapshot { version, sessions }).await;
+                }
+                Action::ToShard(shard, mut message) => {
+                    match &mut message {
+                        ToShard::Answer(_, gathered) => {
+                            let expired = gathered.replica.expired_count;
+                            Arc::make_mut(gathered).parts.push(Part(Arc::new(self.watch.figures(expired))));
+                        }
+                        ToShard::Standing(standing, _) if shard == 0 => self.watch.stands(*standing, clock::now()),
+                        _ => {}
+                    }
+                    let _ = self.shards[shard].send(ToShardInbox::Replica(message)).await;
+                }
+                Action::SaveEpochs { accepted, current } => {
+                    let _ = self.log.send(LogCommand::SaveEpochs { accepted, current }).await;
+                }
+                Action::Truncate(to) => {
+                    // What was appended behind it will never be told to be durable.
+                    self.watch.appended.clear();
+                    self.watch.snapshot_begun = None;
+                    let _ = self.log.send(LogCommand::Truncate { to }).await;
+                }
+                Action::Install { version, sessions } => {
+                    self.watch.appended.clear();
+                    self.watch.snapshot_begun = None;
+                    let _ = self.log.send(LogCommand::Install { version, sessions, log_id: process::random() }).await;
+                }
+                action => self.speak(action),
             }
+        }
+        if let Some(peers) = &self.peers {
+            peers.flush();
+        }
+    }
+
+    /// Says something to another server.
+    fn speak(&mut self, action: Action) {
+        let Some(peers) = &self.peers else {
+            panic!("a server that stands alone was told to speak to an ensemble");
+        };
+        match action {
+            Action::Notify { to, bytes } => peers.notify(to, bytes),
+            Action::Listen(open) => {
+                if open {
+                    self.watch.elected(clock::now());
+                }
+                peers.listen(open);
+            }
+            Action::ToLink(link, bytes) => peers.to_link(link, bytes),
+            Action::SnapshotToLink { link, version, sessions } => {
+                let mut writer = SnapWriter::new(version, sessions);
+                peers.body_to_link(link, Box::new(move |out| writer.fill(out, SNAPSHOT_SLICE_BYTES)));
+            }
+            Action::CloseLink(link) => peers.close_link(link),
+            Action::Dial(dial, leader) => {
+                self.watch.elected(clock::now());
+                peers.dial(dial, leader);
+            }
+            Action::ToLeader(dial, bytes) => peers.to_leader(dial, bytes),
+            Action::HangUp(dial) => peers.hang_up(dial),
+            Action::Append(_)
+            | Action::Snapshot { .. }
+            | Action::ToShard(..)
+            | Action::SaveEpochs { .. }
+            | Action::Truncate(_)
+            | Action::Install { .. } => panic!("this is not said to another server"),
+        }
+    }
+
+    /// What the log said, as the replica is to hear it.
+    fn hear_log(&mut self, message: LogMessage, now: Now, config: Option<&Membership>) -> Event {
+        match message {
+            LogMessage::Durable(through) => {
+                self.watch.durable(through, now.instant);
+                Event::LogDurable(through)
+            }
+            LogMessage::Room { admit_through, full } => Event::LogRoom { admit_through, full },
+            LogMessage::SnapshotDone(zxid) => {
+                self.watch.snapshot_done(now.instant);
+                Event::SnapshotDone(zxid)
+            }
+            LogMessage::Reloaded(recovered) => {
+                let mut tree = recovered.tree;
+                if let Some(config) = config {
+                    tree.show_config(&config.to_text(), Zxid(config.version), now.wall);
+                }
+                Event::Truncated(Box::new(Reloaded { tree, sessions: recovered.sessions.into_iter().collect() }))
+            }
+            LogMessage::EpochsSaved => Event::EpochsSaved,
+            LogMessage::EpochsFailed => Event::EpochsFailed,
+            LogMessage::TruncateImpossible => Event::TruncateImpossible,
+            LogMessage::Installed(zxid) => Event::Installed(zxid),
+            LogMessage::InstallFailed(zxid) => Event::InstallFailed(zxid),
+            LogMessage::Failed => panic!("the end of the log ends the shell"),
         }
     }
 }
@@ -126,14 +269,46 @@ struct Stopwatch {
     /// When the batches were handed over that are not durable yet. The log may report several at once.
     appended: VecDeque<(Zxid, Instant)>,
     snapshot_begun: Option<Instant>,
+    /// When the election began that is not decided yet, and since when nobody is served.
+    electing_since: Option<Instant>,
+    unavailable_since: Option<Instant>,
 }
 
 impl Stopwatch {
-    fn new(recovery: Duration) -> Self {
+    fn new(recovery: Duration, now: Instant) -> Self {
         let counters = [Counter::StaleSessionsExpired, Counter::UnrecoverableErrors, Counter::DigestMismatches];
         let mut figures = Figures::of(&counters, &[Measure::SyncTime, Measure::SnapshotTime], &[]);
         figures.record(Measure::DbInitTime, recovery.as_micros() as u64);
-        Self { figures, appended: VecDeque::new(), snapshot_begun: None }
+        Self {
+            figures,
+            appended: VecDeque::new(),
+            snapshot_begun: None,
+            electing_since: Some(now),
+            unavailable_since: Some(now),
+        }
+    }
+
+    /// An election has named a leader.
+    fn elected(&mut self, now: Instant) {
+        if let Some(since) = self.electing_since.take() {
+            self.figures.record(Measure::ElectionTime, now.since(since).as_micros() as u64);
+        }
+    }
+
+    /// The server's part is another one.
+    fn stands(&mut self, standing: Standing, now: Instant) {
+        match standing {
+            Standing::Standalone => {}
+            Standing::Looking | Standing::ReadOnly => {
+                self.electing_since.get_or_insert(now);
+                self.unavailable_since.get_or_insert(now);
+            }
+            Standing::Leading | Standing::Following | Standing::Observing => {
+                if let Some(since) = self.unavailable_since.take() {
+                    self.figures.record(Measure::UnavailableTime, now.since(since).as_micros() as u64);
+                }
+            }
+        }
     }
 
     fn durable(&mut self, through: Zxid, now: Instant) {

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::ids::SessionId;
+use bytes::Bytes;
+
+use crate::ids::{SessionId, Zxid};
 use crate::rt::clock;
 use crate::rt::faulty::FaultyDisk;
 use crate::rt::inbox::Doorbell;
@@ -10,6 +12,7 @@ use crate::rt::ring::{self, OpenError, Ring};
 use crate::storage::StorageError;
 use crate::storage::core::LogCore;
 use crate::storage::disk::Disk;
+use crate::storage::epochs::Epochs;
 use crate::storage::recovery::{self, Progress};
 use crate::tree::Tree;
 
@@ -30,11 +33,14 @@ pub(super) struct Recovered {
     pub(super) tree: Tree,
     pub(super) sessions: Vec<(SessionId, i32)>,
     pub(super) core: LogCore,
+    pub(super) epochs: Epochs,
+    pub(super) history: Vec<(Zxid, Bytes)>,
 }
 
 /// Opens and locks the folder.
 pub(super) fn open(options: &Options) -> Result<Folder, OpenError> {
-    let ring = Ring::open(&options.log_folder, &ring::Options::default())?;
+    let how = ring::Options { snapshot_folder: Some(options.snapshot_folder.clone()), ..ring::Options::default() };
+    let ring = Ring::open(&options.log_folder, &how)?;
     let is_direct = ring.is_direct();
     if !is_direct {
         tracing::warn!(
@@ -50,12 +56,26 @@ pub(super) fn open(options: &Options) -> Result<Folder, OpenError> {
     Ok(Folder { disk, doorbell, is_direct })
 }
 
+/// How a folder is recovered, at the start and behind a cut.
+pub(super) fn how_to_recover(options: &Options) -> recovery::Options {
+    let (history_records_max, history_bytes_max) = options
+        .ensemble
+        .as_ref()
+        .map_or((0, 0), |ensemble| (ensemble.replica.history.count_max, ensemble.replica.history.bytes_max));
+    recovery::Options {
+        tree: options.tree,
+        threads: options.recovery_threads,
+        is_member: options.ensemble.is_some(),
+        history_records_max,
+        history_bytes_max,
+    }
+}
+
 /// Brings back what the folder holds, and makes it ready to be written to.
 pub(super) fn recover(folder: &mut Folder, options: &Options) -> Result<Recovered, StorageError> {
     let start = clock::now();
     let mut told = start;
-    let how = recovery::Options { tree: options.tree, threads: options.recovery_threads };
-    let recovered = recovery::recover(&mut *folder.disk, &how, &mut |progress| {
+    let recovered = recovery::recover(&mut *folder.disk, &how_to_recover(options), &mut |progress| {
         let now = clock::now();
         if now.since(told) >= PROGRESS_AFTER {
             told = now;
@@ -83,7 +103,13 @@ pub(super) fn recover(folder: &mut Folder, options: &Options) -> Result<Recovere
         "recovered"
     );
     let core = LogCore::open(&mut *folder.disk, options.storage.clone(), &recovered.tail, options.log_id)?;
-    Ok(Recovered { tree: recovered.tree, sessions: recovered.sessions.into_iter().collect(), core })
+    Ok(Recovered {
+        tree: recovered.tree,
+        sessions: recovered.sessions.into_iter().collect(),
+        core,
+        epochs: recovered.epochs,
+        history: recovered.history,
+    })
 }
 
 fn tell(progress: Progress) {

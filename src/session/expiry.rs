@@ -48,6 +48,11 @@ impl ExpiryQueue {
         }
     }
 
+    /// Takes everybody out.
+    pub(super) fn clear(&mut self) {
+        self.buckets.clear();
+    }
+
     /// Takes the first bucket that has ended by `now`.
     pub(super) fn pop_due(&mut self, now: Instant) -> Option<(u64, Vec<SessionId>)> {
         let first = self.buckets.first_entry()?;

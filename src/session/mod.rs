@@ -4,8 +4,14 @@
 //! a session that is [closing](Sessions::set_closing) is never touched, reopened or owned again; every session that is not
 //! closing is filed in a bucket no later than the one in which it expires, so none can outlive its
 //! timeout by more than a tick.
+//!
+//! In an ensemble one server, the leader, decides when a session ends (Apache's `LeaderSessionTracker`); all others know the
+//! sessions that committed transactions have begun, let none of them expire, and report whom they have heard of
+//! (`LearnerSessionTracker`). The leader's table is ahead of what is committed: a [journal](Sessions::committed) of what
+//! its newest transactions did to the table takes them back if it loses its office.
 
 mod expiry;
+mod journal;
 mod password;
 
 use std::collections::HashMap;
@@ -14,14 +20,31 @@ use std::time::Duration;
 use foldhash::fast::FixedState;
 
 use self::expiry::ExpiryQueue;
+use self::journal::Journal;
 pub use self::password::{check_password, password};
-use crate::ids::{ServerId, SessionId};
+use crate::ids::{ServerId, SessionId, Zxid};
 use crate::time::{Instant, WallTime};
 
 /// A connection, by whatever number the server gives it; requests of any other connection find the session moved.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[repr(transparent)]
 pub struct Owner(pub u64);
+
+impl Owner {
+    /// Marks the links of learners. A connection's number has its generation, which is never 0, in the bits from 32 to 55;
+    /// these have none, so that they meet no connection's.
+    const LEARNER: u64 = 0xFF << 56;
+
+    /// A learner's link, behind which its client's connection is.
+    pub const fn learner(link: u32) -> Self {
+        Self(Self::LEARNER | link as u64)
+    }
+
+    /// The link, if it is a learner's.
+    pub const fn as_learner(self) -> Option<u32> {
+        if self.0 >> 32 == Self::LEARNER >> 32 { Some(self.0 as u32) } else { None }
+    }
+}
 
 /// Why a session may not be used (Apache's `SessionTracker.checkSession`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -43,11 +66,16 @@ struct Session {
     granted_ms: i32,
     owner: Option<Owner>,
     closing: bool,
+    /// On a learner: its client has been heard of since the last report.
+    touched: bool,
     /// When it expires, rounded up to a bucket; see [`ExpiryQueue`].
     expires: u64,
-    /// The bucket that really holds it: not later than `expires`.
+    /// The bucket that really holds it: not later than `expires`; on a learner [`UNFILED`].
     filed: u64,
 }
+
+/// In no bucket, and earlier than all of them: no earlier expiry files it.
+const UNFILED: u64 = 0;
 
 /// What a dump says of one session.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -70,6 +98,22 @@ pub struct Sessions {
     by_id: HashMap<SessionId, Session, FixedState>,
     queue: ExpiryQueue,
     next_id: SessionId,
+    duty: Duty,
+    /// On a learner: who has been heard of since the last report.
+    touched: Vec<SessionId>,
+    /// On a leader: what may have to be undone.
+    journal: Journal,
+}
+
+/// What the table is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Duty {
+    /// The server is alone: it lets sessions expire.
+    Alone,
+    /// It leads: it lets sessions expire, and journals what is not yet committed.
+    Leader,
+    /// It follows, observes or looks for a leader: no session expires, and touches are collected.
+    Learner,
 }
 
 /// Apache's sentinel for "this is a container": never the id of a session.
@@ -95,7 +139,132 @@ pub const fn negotiate(asked_ms: i32, min_ms: i32, max_ms: i32) -> i32 {
 impl Sessions {
     /// None yet. `tick_ms` is the width of a bucket; ids are given from `first` on.
     pub fn new(tick_ms: u32, first: SessionId) -> Self {
-        Self { by_id: HashMap::with_hasher(FixedState::with_seed(0)), queue: ExpiryQueue::new(tick_ms), next_id: first }
+        Self {
+            by_id: HashMap::with_hasher(FixedState::with_seed(0)),
+            queue: ExpiryQueue::new(tick_ms),
+            next_id: first,
+            duty: Duty::Alone,
+            touched: Vec::new(),
+            journal: Journal::default(),
+        }
+    }
+
+    /// What the table is for at present.
+    pub const fn duty(&self) -> Duty {
+        self.duty
+    }
+
+    /// Takes up the leader's duty: every session gets its whole timeout anew, because nobody can say how long ago its client was
+    /// heard while there was no leader (Apache makes a new tracker of what is committed). Nobody owns a session until
+    /// its client is heard of again.
+    pub fn lead(&mut self, now: Instant) {
+        self.rest(Duty::Leader);
+        for (id, session) in &mut self.by_id {
+            session.expires = self.queue.bucket(now, session.timeout_ms);
+            session.filed = session.expires;
+            self.queue.file(*id, session.expires);
+        }
+    }
+
+    /// Takes up a learner's duty. What a leader did that was not committed has to be [undone](Self::undo_after) before.
+    ///
+    /// # Panics
+    /// If it was not.
+    pub fn learn(&mut self) {
+        assert!(self.journal.is_empty(), "the sessions of transactions that were never committed must be undone first");
+        self.rest(Duty::Learner);
+    }
+
+    /// Forgets all that belongs to a duty. What was about to close is open again: its end was not committed.
+    fn rest(&mut self, duty: Duty) {
+        self.duty = duty;
+        self.queue.clear();
+        self.touched.clear();
+        for session in self.by_id.values_mut() {
+            let (granted_ms, owner, closing, touched, filed) = (session.timeout_ms, None, false, false, UNFILED);
+            *session = Session { granted_ms, owner, closing, touched, filed, ..*session };
+        }
+    }
+
+    /// Replaces all sessions, as a snapshot tells them; the duty stays.
+    pub fn replace(&mut self, sessions: impl IntoIterator<Item = (SessionId, i32)>, now: Instant) {
+        self.by_id.clear();
+        self.journal.clear();
+        self.rest(self.duty);
+        for (id, timeout_ms) in sessions {
+            self.add(id, timeout_ms, None, now);
+        }
+    }
+
+    /// Transaction `zxid` creates a session, or touches the one that is there already and gives it the timeout (Apache's
+    /// `trackSession` and `commitSession`). Says whether it is new.
+    pub fn create(&mut self, zxid: Zxid, id: SessionId, timeout_ms: i32, owner: Option<Owner>, now: Instant) -> bool {
+        self.journal(zxid, id);
+        let is_new = self.add(id, timeout_ms, owner, now);
+        let session = self.by_id.get_mut(&id).expect("it was added just now");
+        session.timeout_ms = timeout_ms;
+        if self.duty == Duty::Learner {
+            self.touch(id, now);
+        }
+        is_new
+    }
+
+    /// Transaction `zxid` ends a session. Returns the connection that it lived on.
+    pub fn close(&mut self, zxid: Zxid, id: SessionId) -> Option<Owner> {
+        self.journal(zxid, id);
+        self.by_id.remove(&id)?.owner
+    }
+
+    /// All transactions up to this one are committed: nothing of theirs will be undone.
+    pub fn committed(&mut self, through: Zxid) {
+        self.journal.forget_through(through);
+    }
+
+    /// Takes back what all transactions behind `zxid` did; what is left stays. To be followed by [`Self::learn`].
+    pub fn undo_after(&mut self, zxid: Zxid) {
+        while let Some((id, before)) = self.journal.pop_after(zxid) {
+            match before {
+                Some(session) => drop(self.by_id.insert(id, session)),
+                None => drop(self.by_id.remove(&id)),
+            }
+        }
+        self.journal.clear();
+    }
+
+    /// All sessions as they were behind transaction `zxid`, which is the newest or one that may still be undone; for a snapshot
+    /// of the tree's version of the same zxid. In no particular order.
+    ///
+    /// # Panics
+    /// If a later transaction is [committed](Self::committed) already and has touched the table: then it is not known any more.
+    pub fn at(&self, zxid: Zxid) -> Vec<(SessionId, i32)> {
+        let then = self.journal.before_all_after(zxid);
+        let unchanged = self.iter().filter(|(id, _)| !then.contains_key(id));
+        let changed = then.iter().filter_map(|(id, before)| Some((*id, before.as_ref()?.timeout_ms)));
+        unchanged.chain(changed).collect()
+    }
+
+    fn journal(&mut self, zxid: Zxid, id: SessionId) {
+        if self.duty == Duty::Leader {
+            self.journal.push(zxid, id, self.by_id.get(&id).copied());
+        }
+    }
+
+    /// On a learner: who has been heard of since the last call, with the timeout that its touch is worth (Apache's
+    /// `LearnerSessionTracker.snapshot`, for the answer to a ping). In no particular order.
+    pub fn take_touched(&mut self) -> Vec<(SessionId, i32)> {
+        let by_id = &mut self.by_id;
+        let still_there = |id: SessionId| {
+            let session = by_id.get_mut(&id)?;
+            std::mem::take(&mut session.touched).then_some((id, session.granted_ms))
+        };
+        std::mem::take(&mut self.touched).into_iter().filter_map(still_there).collect()
+    }
+
+    /// On a leader: a learner has heard of it, and says what that is worth. False if there is no such session or it is closing.
+    pub fn touch_for(&mut self, id: SessionId, timeout_ms: i32, heard: Instant) -> bool {
+        let Some(session) = self.by_id.get_mut(&id).filter(|session| !session.closing) else { return false };
+        session.expires = session.expires.max(self.queue.bucket(heard, timeout_ms));
+        true
     }
 
     /// How many there are.
@@ -129,9 +298,13 @@ impl Sessions {
             self.queue.reschedule(id, &mut session.expires, &mut session.filed, expires);
             return false;
         }
-        let session = Session { timeout_ms, granted_ms: timeout_ms, owner, closing: false, expires, filed: expires };
-        self.queue.file(id, expires);
-        self.by_id.insert(id, session);
+        let is_filed = self.duty != Duty::Learner;
+        let (granted_ms, closing, touched, filed) =
+            (timeout_ms, false, false, if is_filed { expires } else { UNFILED });
+        self.by_id.insert(id, Session { timeout_ms, granted_ms, owner, closing, touched, expires, filed });
+        if is_filed {
+            self.queue.file(id, expires);
+        }
         true
     }
 
@@ -149,6 +322,9 @@ impl Sessions {
         // The bucket that holds it is left as it is: when it comes up, the session is filed anew. One move a timeout
         // instead of one a touch.
         session.expires = session.expires.max(expires);
+        if self.duty == Duty::Learner && !std::mem::replace(&mut session.touched, true) {
+            self.touched.push(id);
+        }
         true
     }
 

@@ -1,4 +1,5 @@
-//! The only seam between storage and the world: one data folder, seen as a flat set of files made of 4 KiB blocks.
+//! The only seam between storage and the world: one data folder, seen as a flat set of files made of 4 KiB blocks. (On the
+//! machine it may be two, the log's and the snapshots': [`is_beside_snapshots`] says which file stands where.)
 //!
 //! `rt` implements it with io_uring and O_DIRECT, the tests with a simulated disk that loses, tears and rots what was not
 //! synced. Calls that change names or read are rare and wait for their end; writes are handed over with
@@ -83,6 +84,12 @@ pub struct Completion {
     pub block: Option<BlockBuf>,
     /// How it ended. A short write is an error.
     pub result: Result<(), DiskError>,
+}
+
+/// Whether a file belongs beside the snapshots (`dataDir`): snapshots and what the server promised. All others are the log's
+/// (`dataLogDir`), and stand in the same folder unless the operator named two.
+pub fn is_beside_snapshots(name: &str) -> bool {
+    name.starts_with("snapshot.") || super::epochs::is_epoch_file(name)
 }
 
 /// One data folder. Owned by one thread; see the module's page for what is promised.

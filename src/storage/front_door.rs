@@ -81,7 +81,13 @@ pub enum OperationError {
     /// The device failed. What was not acknowledged before may or may not be there when the folder is opened again; this
     /// storage has ended.
     #[error(transparent)]
-    Failed(#[from] DiskError),
+    Failed(#[from] StorageError),
+}
+
+impl From<DiskError> for OperationError {
+    fn from(error: DiskError) -> Self {
+        Self::Failed(error.into())
+    }
 }
 
 /// A durable tree in one process.
@@ -122,7 +128,7 @@ pub struct Storage {
     admit_through: u64,
     full: bool,
     durable: Zxid,
-    failed: Option<DiskError>,
+    failed: Option<StorageError>,
     record: Vec<u8>,
     done: Vec<Completion>,
 }
@@ -346,7 +352,8 @@ impl Storage {
             Report::Durable { through } => self.durable = through,
             Report::Room { admit_through, full } => (self.admit_through, self.full) = (admit_through, full),
             Report::Failed(error) => self.failed = Some(error),
-            Report::SnapshotDone(_) | Report::SnapshotFailed { .. } | Report::Purged { .. } | Report::Closed => {}
+            // The rest tells of snapshots and files, or answers what is never asked here.
+            _ => {}
         }
     }
 }

@@ -10,12 +10,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread;
 
+use bytes::Bytes;
+
+use super::core::LogCore;
 use super::disk::Disk;
+use super::epochs::{self, Epochs};
 use super::error::StorageError;
 use super::image::{ImageError, ImageRecord, ImageRecords, ListNumbers, RecordKind, decode_znodes, kind_of};
 use super::log::format::Position;
+use super::log::scan::Records;
 use super::log::{LogIndex, LogTail, ReplaySegment};
-use super::snapshot::format::{field, snapshot_name, snapshot_zxid};
+use super::snapshot::format::{field, installed_zxid, snapshot_zxid};
 use super::snapshot::{SnapshotFrame, SnapshotReader};
 use crate::ids::{SessionId, Zxid};
 use crate::tree::{self, Change, LoadedZnode, Loader, Tree};
@@ -32,11 +37,23 @@ pub struct Options {
     pub tree: tree::Options,
     /// Threads that decode beside the one that calls; 0: it does all by itself.
     pub threads: usize,
+    /// Whether the server is a member of an ensemble: then its epoch files count.
+    pub is_member: bool,
+    /// How many of the last records are given back at most, and how many bytes of payload they may have.
+    pub history_records_max: usize,
+    /// See `history_records_max`.
+    pub history_bytes_max: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { tree: tree::Options::default(), threads: 1 }
+        Self {
+            tree: tree::Options::default(),
+            threads: 1,
+            is_member: true,
+            history_records_max: 0,
+            history_bytes_max: 0,
+        }
     }
 }
 
@@ -80,9 +97,13 @@ pub struct Recovered {
     /// Transactions after which the tree's digest was not the one in the log, and the first of them. Apache only counts
     /// these, too (`digest_mismatches_count`).
     pub digest_mismatches: (u64, Option<Zxid>),
+    /// What the server promised; without files, and where they are not asked for, the epoch of the last zxid.
+    pub epochs: Epochs,
+    /// The last records of the log, oldest first, as many as the options ask for and the log has.
+    pub history: Vec<(Zxid, Bytes)>,
 }
 
-/// Brings back what the folder holds.
+/// Brings back what the folder holds. Changes nothing.
 ///
 /// `progress` is called now and then from the calling thread; it may look at a clock.
 ///
@@ -94,17 +115,16 @@ pub fn recover(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Recovered, StorageError> {
     let index = LogIndex::read(disk)?;
-    let mut snapshots: Vec<Zxid> = disk.list()?.iter().filter_map(|entry| snapshot_zxid(&entry.name)).collect();
-    snapshots.sort_unstable_by(|a, b| b.cmp(a));
-    let newest = snapshots.first().copied();
+    let Candidates { snapshots, installed, void } = candidates(disk, &index)?;
+    let newest = snapshots.first().map(|(zxid, _)| *zxid);
     let mut passed_over = Vec::new();
     let mut start = None;
-    for &zxid in &snapshots {
+    for (zxid, name) in &snapshots {
         // An older snapshot is of no use where the log does not reach back to it; the newer one's damage is the error.
-        if !passed_over.is_empty() && index.replay(zxid).is_err() {
+        if !passed_over.is_empty() && index.replay(*zxid).is_err() {
             break;
         }
-        match load_snapshot(disk, zxid, index.log_id, options, progress) {
+        match load_snapshot(disk, name, *zxid, index.log_id, options, progress) {
             Ok(loaded) => {
                 start = Some(loaded);
                 break;
@@ -137,8 +157,128 @@ pub fn recover(
         tail.log_id = Some(log_id);
         tail.end = Position::start(log_id, start.zxid);
     }
+    tail.installed = installed;
+    tail.stale.extend(void);
+    let history = read_history(disk, &index, &tail, options)?;
+    let epochs = if options.is_member {
+        let found = epochs::read(disk, tail.end.zxid)?;
+        tail.is_epoch_unnamed = found.is_unnamed;
+        found.epochs
+    } else {
+        Epochs { accepted: tail.end.zxid.epoch(), current: tail.end.zxid.epoch() }
+    };
     let Applied { tree, sessions, transactions, digest_mismatches, .. } = applied;
-    Ok(Recovered { tree, sessions, tail, snapshot, passed_over, transactions, digest_mismatches })
+    Ok(Recovered { tree, sessions, tail, snapshot, passed_over, transactions, digest_mismatches, epochs, history })
+}
+
+/// Lets go of the folder, brings back what it holds now, and opens it again: how the state at a cut is had
+/// ([`super::core::Report::Truncated`]). Room is counted from the start again.
+///
+/// # Errors
+/// As [`recover`]'s and [`LogCore::open`]'s. The folder has no owner then.
+pub fn reload(
+    core: LogCore,
+    disk: &mut dyn Disk,
+    options: &Options,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<(LogCore, Recovered), StorageError> {
+    let (how, log_id) = (core.options().clone(), core.log_id());
+    core.release(disk)?;
+    let recovered = recover(disk, options, progress)?;
+    let core = LogCore::open(disk, how, &recovered.tail, log_id)?;
+    Ok((core, recovered))
+}
+
+/// The snapshots from which the log may go on.
+struct Candidates {
+    /// Newest first, with their file names.
+    snapshots: Vec<(Zxid, String)>,
+    /// One of them, if it does not have its own name yet.
+    installed: Option<Zxid>,
+    /// Those of a log that was replaced.
+    void: Vec<String>,
+}
+
+fn candidates(disk: &mut dyn Disk, index: &LogIndex) -> Result<Candidates, StorageError> {
+    let mut found = Candidates { snapshots: Vec::new(), installed: None, void: Vec::new() };
+    let names: Vec<String> = disk.list()?.into_iter().map(|entry| entry.name).collect();
+    let own = index.replaced_by().and(index.log_id);
+    for name in &names {
+        if let (Some(zxid), Some(own)) = (installed_zxid(name), own)
+            && snapshot_log(disk, name, zxid)? == Some(own)
+        {
+            found.snapshots.push((zxid, name.clone()));
+            found.installed = Some(zxid);
+        }
+    }
+    for name in names {
+        let Some(zxid) = snapshot_zxid(&name) else { continue };
+        // One whose header cannot be read counts as this log's: its damage must not be passed over in silence.
+        let is_void = match own {
+            Some(own) => snapshot_log(disk, &name, zxid)?.is_some_and(|log_id| log_id != own),
+            None => false,
+        };
+        if is_void {
+            found.void.push(name);
+        } else {
+            found.snapshots.push((zxid, name));
+        }
+    }
+    found.snapshots.sort_by(|(a, _), (b, _)| b.cmp(a));
+    Ok(found)
+}
+
+/// Which log a snapshot is of; nothing if its header is not sound.
+fn snapshot_log(disk: &mut dyn Disk, name: &str, zxid: Zxid) -> Result<Option<u64>, StorageError> {
+    match SnapshotReader::open_named(disk, name, zxid) {
+        Ok(reader) => {
+            let log_id = reader.log_id();
+            reader.close(disk);
+            Ok(log_id)
+        }
+        Err(StorageError::Disk(error)) => Err(error.into()),
+        Err(_) => Ok(None),
+    }
+}
+
+/// The last records of the log, as far as the options want them and the segments reach: read backwards, segment by segment.
+fn read_history(
+    disk: &mut dyn Disk,
+    index: &LogIndex,
+    tail: &LogTail,
+    options: &Options,
+) -> Result<Vec<(Zxid, Bytes)>, StorageError> {
+    let mut newest_first: Vec<(Zxid, Bytes)> = Vec::new();
+    let mut left = options.history_bytes_max;
+    let mut end = Some(tail.end);
+    for info in index.segments.iter().rev() {
+        // The segment in which the log ends may not be the last one with a header: that may be one that was never in use.
+        let Some(through) = end.filter(|end| end.sequence == info.header.sequence) else { continue };
+        end = Some(info.header.previous);
+        if newest_first.len() >= options.history_records_max || left == 0 {
+            break;
+        }
+        let frames = index.frames(disk, info, through)?;
+        for records in frames.iter().rev() {
+            let mut of_frame: Vec<(Zxid, Bytes)> =
+                Records::new(records, 0).map(|record| (record.zxid, records.slice_ref(record.payload))).collect();
+            while newest_first.len() < options.history_records_max
+                && let Some((zxid, payload)) = of_frame.pop()
+            {
+                let Some(rest) = left.checked_sub(payload.len()) else {
+                    left = 0;
+                    break;
+                };
+                left = rest;
+                newest_first.push((zxid, payload));
+            }
+            if left == 0 {
+                break;
+            }
+        }
+    }
+    newest_first.reverse();
+    Ok(newest_first)
 }
 
 /// What the log is applied to.
@@ -152,17 +292,17 @@ struct Start {
 
 fn load_snapshot(
     disk: &mut dyn Disk,
+    name: &str,
     zxid: Zxid,
     log_id: Option<u64>,
     options: &Options,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Start, StorageError> {
-    let name = snapshot_name(zxid);
     let len = disk.list()?.iter().find(|entry| entry.name == name).map_or(0, |entry| entry.len);
-    let mut reader = SnapshotReader::open(disk, zxid)?;
+    let mut reader = SnapshotReader::open_named(disk, name, zxid)?;
     let result = match (log_id, reader.log_id()) {
         (Some(expected), Some(found)) if expected != found => Err(StorageError::Foreign {
-            file: name,
+            file: name.to_owned(),
             offset: field::LOG_ID as u64,
             what: format!("it is of log {found:016x}, the segments of {expected:016x}"),
         }),
@@ -419,6 +559,7 @@ mod tests {
     use super::super::image::ImageSource;
     use super::super::log::BatchBuilder;
     use super::super::sim_disk::SimDisk;
+    use super::super::snapshot::snapshot_name;
     use super::*;
     use crate::time::WallTime;
     use crate::tree::View;

@@ -31,6 +31,6 @@ mod znode;
 
 pub use acl_table::{AclEntry, AclId};
 pub use load::{Decoder, LoadError, LoadedZnode, Loader};
-pub use view::{Version, View, Walk};
+pub use view::{Descent, Version, View, Walk};
 pub use writer::{Applied, AppliedSub, Change, Options, Tables, Tree};
 pub use znode::{StatPersisted, Znode};

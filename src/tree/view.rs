@@ -250,3 +250,62 @@ impl Walk {
         self.left == 0
     }
 }
+
+/// A walk over all znodes of a version, each parent before its children, that can pause: what Apache's snapshots ask for.
+pub struct Descent {
+    version: Version,
+    is_begun: bool,
+    /// Paths of znodes whose children are still to come.
+    open: Vec<Arc<str>>,
+    /// The znode whose children are being shown, and where it goes on among them.
+    at: Option<(Arc<str>, Cursor)>,
+}
+
+impl Descent {
+    /// From the root.
+    pub fn new(version: Version) -> Self {
+        Self { version, is_begun: false, open: Vec::new(), at: None }
+    }
+
+    /// The version it walks.
+    pub fn version(&self) -> &Version {
+        &self.version
+    }
+
+    /// Shows the next znodes to `visit`, as long as it returns true (of which the next visit begins behind the last one
+    /// seen) and there are more. True when all have been seen.
+    pub fn visit(&mut self, mut visit: impl FnMut(&Znode) -> bool) -> bool {
+        let view: &View = &self.version;
+        if !self.is_begun {
+            self.is_begun = true;
+            let root = view.znode("/").expect("every version has a root");
+            self.open.push(Arc::clone(&root.path));
+            if !visit(root) {
+                return false;
+            }
+        }
+        loop {
+            let (parent, mut children) = match self.at.take() {
+                Some((path, cursor)) => {
+                    let parent = view.znode(&path).expect("it was there before");
+                    (parent, parent.children.iter_from(&cursor))
+                }
+                None => {
+                    let Some(path) = self.open.pop() else { return true };
+                    let parent = view.znode(&path).expect("it was seen before");
+                    (parent, parent.children.iter())
+                }
+            };
+            while let Some(child) = children.next() {
+                let child = view.znode(&child.0).unwrap_or_else(|| panic!("{} is a child but no znode", child.0));
+                if child.num_children() > 0 {
+                    self.open.push(Arc::clone(&child.path));
+                }
+                if !visit(child) {
+                    self.at = Some((Arc::clone(&parent.path), children.cursor()));
+                    return false;
+                }
+            }
+        }
+    }
+}

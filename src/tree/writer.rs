@@ -135,6 +135,22 @@ impl Tree {
         tree
     }
 
+    /// Writes the configuration of the ensemble into its znode, as every member does by itself when it starts and when it has got
+    /// another state (`ZKDatabase.initConfigInZKDatabase`): no transaction says so. `version` is the configuration's. The
+    /// digest leaves this znode out, and the zxid stays.
+    pub fn set_config(&mut self, text: &[u8], version: Zxid, time: WallTime, changes: &mut Vec<Change>) {
+        if self.head.znode(CONFIG).is_none() {
+            // The snapshot was written by a server that knew of no such znode.
+            let acl = self.acls.intern(&mut self.head.acls, &AclList::READ_ONLY);
+            let stat = StatPersisted { aversion: -1, ..StatPersisted::default() };
+            let znode = Znode::new(CONFIG.into(), Some(share_data(b"")), acl, stat, &self.options.node_options());
+            assert!(!self.add(znode), "{CONFIG} was missing a moment ago");
+            self.list_child(CONFIG.into());
+        }
+        let set = self.set_data(CONFIG, Some(text), -1, version, time, changes);
+        assert!(set.is_ok(), "{CONFIG} was there a moment ago");
+    }
+
     pub(super) fn without_znodes(options: Options) -> Self {
         Self {
             head: View::new(options.hash_seed),
@@ -396,6 +412,13 @@ impl Tree {
         self.count_usage(&path, 0, i64::from(stat.data_length) - bytes_before as i64);
         self.tell(changes, EventType::NodeDataChanged, path, zxid, acl, Tables::Data);
         Ok(stat)
+    }
+
+    /// Shows the ensemble's configuration in `/zookeeper/config`: a member does so when it has loaded a tree, whatever was
+    /// there, and without a transaction (`ZKDatabase.initConfigInZKDatabase`). `version` is the configuration's own.
+    pub fn show_config(&mut self, text: &str, version: Zxid, now: WallTime) {
+        // A tree without that znode came from a server older than it: it stays so, and readers get NoNode.
+        let _ = self.set_data(CONFIG, Some(text.as_bytes()), -1, version, now, &mut Vec::new());
     }
 
     fn set_acl(&mut self, path: &str, list: &AclList<'_>, version: i32) -> Result<Stat, ErrorCode> {

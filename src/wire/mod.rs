@@ -8,6 +8,7 @@
 
 pub mod acl;
 pub mod connect;
+pub mod election;
 pub mod error_code;
 pub mod header;
 pub mod jute;

@@ -156,6 +156,8 @@ pub struct TxnDigest {
 impl TxnDigest {
     /// The only way of computing that we know.
     pub const VERSION: i32 = 2;
+    /// Its length.
+    pub const LEN: usize = 12;
 }
 
 impl<'a> Txn<'a> {
@@ -303,9 +305,19 @@ impl<'a> TxnRecord<'a> {
     pub fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes);
         let header = TxnHeader::decode(&mut reader)?;
-        let txn = Txn::decode(header.op, &mut reader)?;
+        let mut txn_reader = reader;
+        let txn = match Txn::decode(header.op, &mut txn_reader) {
+            // Apache's leader with `closeSessionTxn.enabled=false` leaves the list out and puts the digest in its place.
+            Err(_) if header.op == OpCode::CLOSE_SESSION && reader.rest().len() == TxnDigest::LEN => {
+                Txn::CloseSession { paths: None }
+            }
+            txn => {
+                reader = txn_reader;
+                txn?
+            }
+        };
         let digest = match reader.rest().len() {
-            12.. => Some(TxnDigest { version: reader.i32()?, tree: reader.i64()?.cast_unsigned() }),
+            TxnDigest::LEN.. => Some(TxnDigest { version: reader.i32()?, tree: reader.i64()?.cast_unsigned() }),
             _ => None,
         };
         Ok(Self { header, txn, digest })

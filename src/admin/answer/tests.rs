@@ -2,8 +2,8 @@
 
 use super::super::figures::Figures;
 use super::super::status::{
-    About, ConfStatus, ConnectionSession, EnvironmentStatus, MemoryStatus, MonitorStatus, ResponseBytes, ServerStatus,
-    SessionStatus,
+    About, ConfStatus, ConnectionSession, EnsembleStatus, EnvironmentStatus, LeaderStatus, MemberStatus, MemoryStatus,
+    MonitorStatus, ResponseBytes, ServerStatus, SessionStatus,
 };
 use super::super::word::WORDS;
 use super::*;
@@ -80,6 +80,7 @@ fn status() -> Status {
                 timeout_max_ms: 40_000,
                 listen_backlog: -1,
                 server_id: 0,
+                member: None,
             },
             environment: EnvironmentStatus {
                 host_name: Some("localhost".to_owned()),
@@ -110,6 +111,7 @@ fn status() -> Status {
             open_files: Some(41),
             open_files_max: Some(20_000),
         },
+        ensemble: None,
         data_dir_bytes: 67_109_337,
         log_dir_bytes: 67_109_338,
         memory: Some(MemoryStatus { free_mb: 249, max_mb: 1000, total_mb: 256 }),
@@ -266,6 +268,70 @@ fn mntr_uses_apaches_names_only() {
         .filter(|key| !known.contains(key.as_str()))
         .collect();
     assert!(strangers.is_empty(), "{strangers:?}");
+}
+
+/// Lines of a Debian server (3.8.0) that leads an ensemble, follows in it, or observes.
+#[test]
+fn members_of_an_ensemble() {
+    let membership = "server.1=127.0.0.1:24671:24681:participant\nserver.4=127.0.0.1:24674:24684:observer\nversion=0";
+    let mut leader = status();
+    leader.server.mode = Mode::Leader;
+    leader.about.conf.server_id = 2;
+    leader.about.conf.member = Some(MemberStatus {
+        init_limit: 10,
+        sync_limit: 5,
+        election_port: 24682,
+        quorum_port: 24672,
+        is_observer: false,
+        membership: membership.to_owned(),
+    });
+    let part =
+        LeaderStatus { learners: 2, synced_followers: 1, synced_observers: 1, uptime_ms: 9, ..Default::default() };
+    leader.ensemble = Some(EnsembleStatus {
+        quorum_size: 3,
+        elections: 1,
+        leader: Some(part),
+        lags: BTreeMap::from([(1, 0), (4, 7)]),
+        ..Default::default()
+    });
+    assert!(answer(Word::Conf, &leader).ends_with(
+        "serverId=2\ninitLimit=10\nsyncLimit=5\nelectionAlg=3\nelectionPort=24682\nquorumPort=24672\npeerType=0\n\
+         membership: \nserver.1=127.0.0.1:24671:24681:participant\nserver.4=127.0.0.1:24674:24684:observer\nversion=0"
+    ));
+    let text = answer(Word::Srvr, &leader);
+    assert!(text.ends_with("Mode: leader\nNode count: 7\nProposal sizes last/min/max: -1/-1/-1\n"), "{text}");
+    let text = answer(Word::Mntr, &leader);
+    for line in [
+        "zk_server_state\tleader",
+        "zk_peer_state\tleading - broadcast",
+        "zk_quorum_size\t3",
+        "zk_looking_count\t1",
+        "zk_learners\t2",
+        "zk_synced_followers\t1",
+        "zk_synced_non_voting_followers\t0",
+        "zk_synced_observers\t1",
+        "zk_pending_syncs\t0",
+        "zk_leader_uptime\t9",
+        "zk_last_proposal_size\t-1",
+        "zk_4_learner_lag\t7",
+    ] {
+        assert!(text.lines().any(|told| told == line), "{line}: {text}");
+    }
+    assert!(answer(Word::Dump, &leader).contains("Session Sets (1)/(1):"));
+
+    let mut follower = status();
+    follower.server.mode = Mode::Observer;
+    let global_sessions = BTreeMap::from([(SESSION, 30_000)]);
+    follower.ensemble = Some(EnsembleStatus { observer_master: Some(2), global_sessions, ..Default::default() });
+    assert!(answer(Word::Srvr, &follower).ends_with("Mode: observer\nNode count: 7\n"));
+    let text = answer(Word::Mntr, &follower);
+    assert!(text.contains("zk_peer_state\tobserving - broadcast\n") && text.contains("zk_observer_master_id\t2\n"));
+    assert!(!text.contains("zk_learners") && !text.contains("proposal_size"), "{text}");
+    let text = answer(Word::Dump, &follower);
+    assert!(
+        text.starts_with("SessionTracker dump:\nGlobal Sessions(1):\n0x1000011a3280000\t30000ms\nephemeral"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -58,7 +58,7 @@ fn notices(config: &Config) -> String {
 #[test]
 fn nothing_said() {
     let config = load(&Source::Default, &[], &Machine { cores: vec![0, 1] }).unwrap();
-    assert_eq!(config.client.listen.to_string(), "127.0.0.1:2181");
+    assert_eq!(config.client.listen.unwrap().to_string(), "127.0.0.1:2181");
     assert_eq!(config.storage.data_dir, std::env::current_dir().unwrap().join("data"));
     assert_eq!(config.client.cnxns_per_address_max, Some(60));
     assert_eq!(notices(&config), "");
@@ -76,7 +76,7 @@ fn apaches_sample_file() {
         config.session,
         SessionConfig { tick_ms: 2000, timeout_min_ms: 4000, timeout_max_ms: 40_000, read_only_mode: false }
     );
-    assert_eq!(config.client.listen, Listen { host: None, port: 2181 });
+    assert_eq!(config.client.listen, Some(Listen { host: None, port: 2181 }));
     assert_eq!(config.quorum, None);
     assert_eq!(notices(&config), "", "nothing to complain about");
 }
@@ -203,7 +203,7 @@ fn errors_say_where_and_what() {
     for (text, words) in [
         ("clientPort=2181", "zoo.cfg: dataDir: is not set; say where the data is to lie: dataDir=/var/lib/zoo"),
         ("dataDir=DIR", "zoo.cfg: clientPort: is not set, so that nothing could connect; say where"),
-        ("dataDir=DIR\nsecureClientPort=2281", "clientPort: is not set, so that nothing could connect; set clientPort"),
+        ("dataDir=DIR\nsecureClientPort=2281", "zoo.cfg:2: secureClientPort: TLS needs a private key"),
         ("dataDir=DIR\nclientPort=x", "zoo.cfg:2: clientPort: \"x\" is not a whole number; give a TCP port"),
         ("dataDir=DIR\nclientPort=65536", "zoo.cfg:2: clientPort: 65536 is not a TCP port"),
         ("dataDir=DIR\nclientPortAddress=::1", "zoo.cfg:2: clientPortAddress: is set but clientPort is not"),
@@ -238,7 +238,7 @@ fn errors_say_where_and_what() {
         ),
         (
             "dataDir=DIR\nclientPort=1\nsessionRequireClientSASLAuth=true",
-            "zoo.cfg:3: sessionRequireClientSASLAuth: SASL is not built yet",
+            "zoo.cfg:3: sessionRequireClientSASLAuth: SASL is not set up",
         ),
         ("dataDir=DIR\nclientPort=1\nquorum.auth.serverRequireSasl=true", "while quorum.auth.enableSasl is not"),
     ] {
@@ -255,7 +255,7 @@ fn the_last_value_counts_and_the_command_line_most() {
     let zoo = with("snapCount=5\nzookeeper.snapCount=6\n");
     assert_eq!(zoo.load().unwrap().storage.snap_count, 6);
     let config = zoo.load_with(&[("snapCount", "7"), ("zookeeper.clientPort", "9")]).unwrap();
-    assert_eq!((config.storage.snap_count, config.client.listen.port), (7, 9));
+    assert_eq!((config.storage.snap_count, config.client.listen.unwrap().port), (7, 9));
     let error = zoo.load_with(&[("tickTime", "x")]).unwrap_err();
     assert_eq!(error.place, Some(Place::CommandLine));
 }
@@ -310,13 +310,13 @@ fn one_server_line_is_one_server() {
     let config = zoo.load().unwrap();
     assert_eq!(config.quorum, None);
     assert_eq!(config.my_id, Some(1));
-    assert_eq!(config.client.listen.to_string(), "127.0.0.1:2345");
+    assert_eq!(config.client.listen.unwrap().to_string(), "127.0.0.1:2345");
     assert!(notices(&config).contains("server.1: the only participant: it serves alone"));
 
     let both = |lines: &str| {
         Zoo::new(&format!("dataDir=DIR\nserver.1=localhost:2888:3888;2345\n{lines}")).file("myid", "1").load()
     };
-    assert_eq!(both("clientPort=2345").unwrap().client.listen.to_string(), "*:2345");
+    assert_eq!(both("clientPort=2345").unwrap().client.listen.unwrap().to_string(), "*:2345");
     let error = both("clientPort=2346").unwrap_err();
     assert_eq!(error.kind, ErrorKind::Conflict);
     assert!(error.to_string().contains("*:2345 differs from *:2346"), "{error}");
@@ -327,7 +327,7 @@ fn one_server_line_is_one_server() {
 const THREE: &str = "server.1=a:2888:3888\nserver.2=b:2888:3888\nserver.3=c:2888:3888:observer\n";
 
 #[test]
-fn an_ensemble_is_read_whole_and_then_refused() {
+fn an_ensemble_is_read_whole() {
     let zoo = with(&format!("initLimit=10\nsyncLimit=5\nlocalSessionsEnabled=true\npeerType=observer\n{THREE}"));
     fs::create_dir(zoo.dir.path().join("data")).unwrap();
     assert!(zoo.error().contains("an ensemble needs the file myid"), "{}", zoo.error());
@@ -339,12 +339,55 @@ fn an_ensemble_is_read_whole_and_then_refused() {
     assert!(quorum.local_sessions);
     assert_eq!(quorum.peer_type, PeerType::Participant);
     assert!(notices(&config).contains("peerType: this server's server.N line says otherwise"));
-    let error = config.check_servable().unwrap_err();
-    assert_eq!(error.kind, ErrorKind::Ensemble);
+    assert_eq!((quorum.connect_timeout_ms, quorum.handshake_timeout_ms, quorum.bind_tries_max), (5000, 15_000, 3));
+    assert_eq!((quorum.notification_min_ms, quorum.notification_max_ms, quorum.dial_pause_ms), (200, 60_000, 100));
+    assert_eq!((quorum.leader_serves, quorum.listen_on_all, quorum.db_autocreate), (true, false, true));
+    assert_eq!((quorum.epoch_wait_max_ms, quorum.history_len), (None, 500));
+}
+
+/// An ensemble's zoo.cfg with `lines`, of the server with this number.
+fn member(my_id: &str, lines: &str) -> Zoo {
+    let zoo = with(&format!("initLimit=10\nsyncLimit=5\n{THREE}{lines}"));
+    fs::create_dir(zoo.dir.path().join("data")).unwrap();
+    zoo.file("data/myid", my_id)
+}
+
+#[test]
+fn the_keys_of_an_ensemble_act() {
+    let lines = "cnxTimeout=7\nquorumCnxnTimeoutMs=8\nelectionPortBindRetry=0\nfastleader.minNotificationInterval=9\n\
+                 zookeeper.fastleader.maxNotificationInterval=10\nleaderServes=no\nquorumListenOnAllIPs=true\n\
+                 leaderConnectDelayDuringRetryMs=11\nleader.maxTimeToWaitForEpoch=12\ncommitLogCount=5000\n\
+                 db.autocreate=false\nmultiAddress.enabled=true\nconnectToLearnerMasterLimit=13\n";
+    let config = member("3", lines).load().unwrap();
+    assert_eq!(notices(&config), "");
+    let quorum = config.quorum.unwrap();
+    assert_eq!((quorum.connect_timeout_ms, quorum.handshake_timeout_ms, quorum.bind_tries_max), (7, 8, 0));
+    assert_eq!((quorum.notification_min_ms, quorum.notification_max_ms, quorum.dial_pause_ms), (9, 10, 11));
+    assert_eq!((quorum.leader_serves, quorum.listen_on_all, quorum.db_autocreate), (false, true, false));
+    assert_eq!((quorum.epoch_wait_max_ms, quorum.history_len), (Some(12), 5000));
+    assert_eq!((quorum.multi_address, quorum.connect_to_learner_master_limit), (true, 13));
+    assert_eq!(quorum.peer_type, PeerType::Observer);
+
+    let alone = with("leaderServes=no\ncnxTimeout=7").load().unwrap();
     assert!(
-        error.to_string().contains("serving as an ensemble is not built yet (3 servers are configured)"),
-        "{error}"
+        notices(&alone).contains("without effect on a single server: cnxTimeout, leaderServes"),
+        "{}",
+        notices(&alone)
     );
+}
+
+#[test]
+fn an_ensemble_that_would_be_served_wrongly_is_not_served() {
+    for (my_id, lines, words) in [
+        ("4", "", "no server.N line is this server's: myid says 4"),
+        ("1", "sslQuorum=true", "sslQuorum: is not built yet, and without it everyone"),
+        ("1", "quorum.auth.enableSasl=true", "quorum.auth.enableSasl: is not built yet"),
+        ("1", "oraclePath=/o", "oraclePath: is not built"),
+        ("1", "electionAlg=1", "1 is not supported"),
+    ] {
+        let error = member(my_id, lines).error();
+        assert!(error.contains(words), "{lines:?}: {error}");
+    }
 }
 
 #[test]
@@ -387,15 +430,16 @@ fn apaches_four_arguments() {
     let source =
         Source::Arguments { port: 2222, data_dir: "/somewhere".into(), tick_ms: Some(500), max_client_cnxns: None };
     let config = load(&source, &[], &Machine { cores: vec![0] }).unwrap();
-    assert_eq!(config.client.listen, Listen { host: None, port: 2222 });
+    assert_eq!(config.client.listen, Some(Listen { host: None, port: 2222 }));
     assert_eq!((config.session.tick_ms, config.client.cnxns_per_address_max), (500, None));
     assert_eq!(config.storage.data_dir, PathBuf::from("/somewhere"));
 }
 
 #[test]
 fn addresses() {
-    let listen =
-        |address: &str| with(&format!("clientPortAddress={address}")).load().unwrap().client.listen.to_string();
+    let listen = |address: &str| {
+        with(&format!("clientPortAddress={address}")).load().unwrap().client.listen.unwrap().to_string()
+    };
     assert_eq!(listen("0.0.0.0"), "*:2181");
     assert_eq!(listen("::"), "*:2181");
     assert_eq!(listen("::1"), "[::1]:2181");

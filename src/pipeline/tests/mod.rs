@@ -1,5 +1,9 @@
 //! A bench for the pipeline: requests in, answers and records out, decoded. The rules of Apache are in the files beside this one.
 
+mod follow;
+mod golden;
+mod lead;
+mod local;
 mod multi;
 mod random;
 mod reads;
@@ -14,7 +18,7 @@ use crate::session::first_id;
 use crate::tree;
 use crate::watch::{WatchTable, Watcher};
 use crate::wire::acl::{Acl, AclList, Perms};
-use crate::wire::multi::encode_multi;
+use crate::wire::multi::{MultiOp, encode_multi};
 use crate::wire::request::PathWatchRequest;
 
 const NOW: WallTime = WallTime(1_700_000_000_000);

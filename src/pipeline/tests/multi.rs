@@ -97,16 +97,31 @@ fn a_failed_multi_leaves_no_trace() {
     assert_eq!(bench.create("/q-", 2).path(), "/q-0000000001");
     let record = outcome.record();
     let Txn::Multi(subs) = &record.txn else { panic!("{:?}", record.txn) };
-    let errs: Vec<i32> = subs
-        .iter()
-        .map(|sub| match sub.txn {
-            Txn::Error { err } => err.0,
-            ref other => panic!("{other:?} in a failed multi"),
-        })
-        .collect();
-    assert_eq!(errs, [0, 0, 0, ErrorCode::NO_NODE.0, -2, -2]);
+    // As Apache's: what was prepared before the failure, and errors from there on.
+    let ops: Vec<OpCode> = subs.iter().map(|sub| sub.op).collect();
+    let error = OpCode::ERROR;
+    assert_eq!(ops, [OpCode::CREATE, OpCode::SET_DATA, OpCode::CREATE, error, error, error]);
+    let errs: Vec<&Txn<'_>> = subs[3..].iter().map(|sub| &sub.txn).collect();
+    let (no_node, behind) =
+        (Txn::Error { err: ErrorCode::NO_NODE }, Txn::Error { err: ErrorCode::RUNTIME_INCONSISTENCY });
+    assert_eq!(errs, [&no_node, &behind, &behind]);
     assert_eq!(record.header.zxid, Zxid(3), "it has a zxid all the same");
     assert_eq!(view_digest(&record), digest);
+}
+
+#[test]
+fn zookeeper_4026_old_followers_know_no_create2_in_a_multi() {
+    let subs_of = |ensemble| {
+        let mut bench = Bench::new();
+        bench.pipeline.ensemble = ensemble;
+        let outcome = bench.multi(&[create_as(OpCode::CREATE2, "/a", 0), create_as(OpCode::CREATE2, "/c", 4)]);
+        let in_answer = MultiHeader::decode(&mut outcome.body()).expect("a header").op;
+        let Txn::Multi(subs) = outcome.record().txn else { panic!("a multi") };
+        assert_eq!(subs[1].op, OpCode::CREATE_CONTAINER);
+        (subs[0].op, in_answer)
+    };
+    assert_eq!(subs_of(Some(Ensemble::default())), (OpCode::CREATE, OpCode::CREATE));
+    assert_eq!(subs_of(None), (OpCode::CREATE2, OpCode::CREATE2));
 }
 
 fn view_digest(record: &TxnRecord<'_>) -> u64 {

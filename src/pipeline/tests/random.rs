@@ -5,17 +5,21 @@ use std::collections::BTreeMap;
 
 use super::*;
 
-struct Dice(u64);
+pub(super) struct Dice(u64);
 
 impl Dice {
-    fn roll(&mut self, sides: u64) -> usize {
+    pub(super) fn of_seed(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
+    pub(super) fn roll(&mut self, sides: u64) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         usize::try_from(self.0 % sides).expect("small")
     }
 
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+    pub(super) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[self.roll(from.len() as u64)]
     }
 
@@ -88,7 +92,7 @@ impl Dice {
         }
     }
 
-    fn request(&mut self) -> (OpCode, Vec<u8>) {
+    pub(super) fn request(&mut self) -> (OpCode, Vec<u8>) {
         let mut body = Vec::new();
         let op = match self.roll(20) {
             0..7 => {
@@ -164,9 +168,22 @@ fn replay_record(tree: &mut Tree, sessions: &mut BTreeMap<SessionId, i32>, bytes
     record.header.zxid
 }
 
+/// The same znodes, with the same stats and lists.
+pub(super) fn assert_same_tree(one: &View, other: &View) {
+    for znode in one.iter() {
+        let twin = other.znode(znode.path()).expect("the same znodes");
+        assert_eq!((znode.data(), znode.stat()), (twin.data(), twin.stat()), "{}", znode.path());
+        let list = |view: &View, znode: &tree::Znode| view.acl(znode.acl_id()).list.clone();
+        assert_eq!(list(one, znode), list(other, twin));
+    }
+    assert_eq!(one.node_count(), other.node_count());
+    assert_eq!((one.digest(), one.zxid()), (other.digest(), other.zxid()));
+    assert_eq!(one.ephemeral_count(), other.ephemeral_count());
+}
+
 fn run(seed: u64, steps: usize) -> (usize, usize) {
     let options = Options { extended_types: true, enforce_quota: seed.is_multiple_of(2), ..Options::default() };
-    let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+    let mut dice = Dice::of_seed(seed);
     let mut bench = Bench::with(options.clone());
     bench.authenticate("bob:secret");
     // A tree of another hash seed: nothing of what is logged may depend on it.
@@ -232,13 +249,7 @@ fn run(seed: u64, steps: usize) -> (usize, usize) {
     let mut kept: Vec<(SessionId, i32)> = bench.pipeline.sessions().iter().collect();
     kept.sort_unstable();
     assert_eq!(kept, sessions.into_iter().collect::<Vec<_>>());
-    for znode in bench.pipeline.view().iter() {
-        let other = replica.view().znode(znode.path()).expect("the same znodes");
-        assert_eq!((znode.data(), znode.stat()), (other.data(), other.stat()), "{}", znode.path());
-        let list = |view: &View, znode: &tree::Znode| view.acl(znode.acl_id()).list.clone();
-        assert_eq!(list(bench.pipeline.view(), znode), list(replica.view(), other));
-    }
-    assert_eq!(bench.pipeline.view().node_count(), replica.view().node_count());
+    assert_same_tree(bench.pipeline.view(), replica.view());
     for (version, digest) in versions {
         assert_eq!(version.digest(), digest, "a version stays as it was");
     }

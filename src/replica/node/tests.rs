@@ -4,6 +4,7 @@ use super::*;
 use crate::ids::ServerId;
 use crate::pipeline;
 use crate::session::{Sessions, first_id};
+use crate::time::WallTime;
 use crate::tree::{self, Tree};
 use crate::wire::header::Xid;
 
@@ -32,15 +33,16 @@ fn at(secs: u64) -> Now {
 /// Makes durable whatever is to be, and returns what the shard is told.
 fn run(replica: &mut Replica, now: Now) -> Vec<ToShard> {
     let mut told = Vec::new();
-    replica.settle();
+    replica.settle(now);
     while let Some(action) = replica.poll_action() {
         match action {
             Action::Append(batch) => {
                 replica.handle(now, Event::LogDurable(batch.last()));
-                replica.settle();
+                replica.settle(now);
             }
             Action::Snapshot { .. } => {}
             Action::ToShard(_, message) => told.push(message),
+            _ => panic!("a server that stands alone speaks to nobody"),
         }
     }
     told

@@ -2,22 +2,32 @@
 
 use crate::admin::figures::Counter;
 use crate::ids::SessionId;
-use crate::replica::message::{Connect, ConnectionId, ShardItem};
+use crate::replica::message::{Connect, ConnectionId, ShardItem, Standing};
 use crate::wire::connect::{ConnectRequest, ConnectResponse, PASSWORD_LEN, Password};
 use crate::wire::jute::{Reader, put_frame};
 
 use super::State;
 use super::connection::Stage;
 use super::serve::Flow;
+use crate::server::options::ShardOptions;
 
 impl State {
     /// The handshake's frame.
-    pub(super) fn handshake(&mut self, slot: u32, frame: &[u8]) -> Flow {
+    pub(super) fn handshake(&mut self, options: &ShardOptions, slot: u32, frame: &[u8]) -> Flow {
+        let serves = self.serves(options);
         let connection = self.connections.get_mut(slot).expect("a connection that is read from is there");
         let Ok(request) = ConnectRequest::decode(&mut Reader::new(frame)) else {
             tracing::debug!(peer = %connection.peer, "not a handshake: closed");
             return Flow::Close;
         };
+        if !serves {
+            tracing::debug!(peer = %connection.peer, standing = ?self.standing, "nobody is served: closed");
+            return Flow::Close;
+        }
+        if self.standing == Standing::ReadOnly && request.read_only != Some(true) {
+            tracing::debug!(peer = %connection.peer, "no leader, and the client is not content with reading: closed");
+            return Flow::Close;
+        }
         connection.stage = Stage::Connecting;
         connection.has_read_only = request.read_only.is_some();
         connection.stats.received += 1;
@@ -58,7 +68,17 @@ impl State {
         }
     }
 
+    /// Whether clients are served at all.
+    pub(super) fn serves(&self, options: &ShardOptions) -> bool {
+        match self.standing {
+            Standing::Looking => false,
+            Standing::Leading => options.leader_serves,
+            Standing::Standalone | Standing::ReadOnly | Standing::Following | Standing::Observing => true,
+        }
+    }
+
     fn answer_handshake(&mut self, id: ConnectionId, session: SessionId, timeout_ms: i32, password: Password) {
+        let is_read_only = self.standing == Standing::ReadOnly;
         let Some(connection) = self.connections.get_mut(id.slot).filter(|connection| connection.id == id) else {
             return;
         };
@@ -67,7 +87,7 @@ impl State {
             timeout_ms,
             session,
             password,
-            read_only: connection.has_read_only.then_some(false),
+            read_only: connection.has_read_only.then_some(is_read_only),
         };
         put_frame(&mut connection.out, |out| response.encode(out));
         connection.stats.sent += 1;

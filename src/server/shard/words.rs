@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use crate::admin::figures::{Counter, Figures, Latency, Tally};
 use crate::admin::status::{
-    ConnectionSession, ConnectionStatus, MemoryStatus, MonitorStatus, ResponseBytes, ServerStatus, SessionStatus,
-    Status,
+    ConnectionSession, ConnectionStatus, EnsembleStatus, LeaderStatus, MemoryStatus, Mode, MonitorStatus,
+    ResponseBytes, ServerStatus, SessionStatus, Status,
 };
 use crate::admin::{self, Word};
 use crate::ids::SessionId;
-use crate::replica::message::{Ask, Gathered, Part, Question, ShardItem};
+use crate::replica::message::{Ask, EnsembleReport, Gathered, Part, Question, ReplicaReport, ShardItem, Standing};
 use crate::rt::{clock, limits, process};
 use crate::server::options::{About, ShardOptions};
 use crate::time::{Instant, WallTime};
@@ -88,6 +88,11 @@ impl State {
             && let Ok(mask) = argument.try_into()
         {
             shared.trace_mask.store(i64::from_be_bytes(mask), Ordering::Relaxed);
+        }
+        if !self.serves(options) {
+            let status = self.status_of_one(&options.about, shared, word);
+            self.say(slot, &admin::answer_not_serving(word, &status));
+            return;
         }
         let question = match word {
             Word::Ruok
@@ -196,6 +201,11 @@ impl State {
         status.monitor.auth_failed = stats.auth_failed;
         status.monitor.global_sessions = gathered.replica.session_count;
         status.digests = gathered.replica.digests.clone();
+        // It may lead or follow another by now; the word tells of one moment.
+        if let Some(ensemble) = &gathered.replica.ensemble {
+            status.server.mode = mode(ensemble.standing);
+            status.ensemble = Some(ensemble_status(ensemble, &gathered.replica, self.since, &options.about));
+        }
         if word == Word::Dump {
             status.sessions = self.session_status(gathered);
         }
@@ -207,6 +217,7 @@ impl State {
         let needs = admin::needs(word);
         let mut status = Status {
             server: ServerStatus {
+                mode: mode(self.standing),
                 client_port: about.client_port,
                 connections: shared.connections(),
                 zxid: self.version.zxid(),
@@ -263,6 +274,47 @@ impl State {
             connection.wake_reader();
             Self::mark_dirty(connection, &mut self.dirty);
         }
+    }
+}
+
+fn mode(standing: Standing) -> Mode {
+    match standing {
+        Standing::Standalone => Mode::Standalone,
+        Standing::Leading => Mode::Leader,
+        Standing::Following => Mode::Follower,
+        Standing::Observing => Mode::Observer,
+        // Who is looking answers no word that tells its mode.
+        Standing::ReadOnly | Standing::Looking => Mode::ReadOnly,
+    }
+}
+
+/// `since`: when this server began to do what it does.
+fn ensemble_status(
+    ensemble: &EnsembleReport,
+    replica: &ReplicaReport,
+    since: Instant,
+    about: &About,
+) -> EnsembleStatus {
+    let synced = |is_observer: bool| {
+        ensemble.learners.iter().filter(|learner| learner.is_synced && learner.is_observer == is_observer).count()
+            as u64
+    };
+    let leader = (ensemble.standing == Standing::Leading).then(|| LeaderStatus {
+        learners: ensemble.learners.len() as u64,
+        synced_followers: synced(false),
+        synced_observers: synced(true),
+        pending_syncs: ensemble.pending_syncs,
+        uptime_ms: clock::now().since(since).as_millis() as u64,
+        proposal_size: Some(replica.proposal_size).filter(|_| replica.txn_count > 0),
+    });
+    EnsembleStatus {
+        quorum_size: about.voters,
+        observer_master: ensemble.leader.filter(|_| ensemble.standing == Standing::Observing).map(|leader| leader.0),
+        elections: ensemble.elections,
+        commits: ensemble.commits,
+        global_sessions: replica.sessions.iter().map(|session| (session.session, session.timeout_ms)).collect(),
+        leader,
+        lags: ensemble.learners.iter().map(|learner| (learner.server.0, learner.lag)).collect(),
     }
 }
 

@@ -21,6 +21,7 @@
 //!
 //! Acknowledged blocks are never written again, which is why a torn write can only harm what nobody was told about.
 
+mod cut;
 mod segments;
 mod snapshots;
 #[cfg(test)]
@@ -32,19 +33,22 @@ use std::mem;
 use self::segments::{Next, Retired, Segment};
 use self::snapshots::SnapshotJob;
 use super::disk::{BLOCK_LEN, BlockBuf, Completion, Disk, DiskError, FileId, Operation};
+use super::epochs;
 use super::error::StorageError;
 use super::log::format::{
-    FrameLayout, Position, RECORD_HEADER_LEN, SEGMENT_HEADER_LEN, SEGMENT_LEN_MAX, SegmentHeader, segment_name,
-    segment_sequence,
+    FrameLayout, NEW_NAME, Position, RECORD_HEADER_LEN, SEGMENT_HEADER_LEN, SEGMENT_LEN_MAX, SegmentHeader,
+    segment_name, segment_sequence,
 };
 use super::log::marker::{MARKER_LEN, MARKER_NAME, Marker};
 use super::log::{Batch, LogTail};
-use super::snapshot::format::{is_temporary, snapshot_zxid};
+use super::snapshot::format::{installed_name, installed_zxid, is_temporary, snapshot_name, snapshot_zxid};
 use super::snapshot::{SnapshotDone, SnapshotSource};
-use crate::ids::Zxid;
+use crate::ids::{Epoch, Zxid};
 
 /// Batches that collect behind a busy disk are merged up to this many bytes of records into one frame.
 pub const MERGE_LEN_MAX: usize = 1 << 20;
+/// The longest record that the log takes, whatever the options say: two of them fit into the longest segment.
+pub const RECORD_LEN_MAX: usize = 500 << 20;
 /// Most buffers that are kept for use again; more are freed.
 pub const SPARE_BUFFERS_MAX: usize = 8;
 /// Longer buffers are not kept.
@@ -61,6 +65,11 @@ pub struct Options {
     /// Longest payload of a record, bytes.
     pub record_len_max: usize,
     /// Whether a batch is acknowledged only when it would survive a power cut (`forceSync`).
+    ///
+    /// Without, a power cut may take the last of what was acknowledged, and does so silently where what is left is a whole
+    /// prefix of the log. Where it is not (a later write arrived and an earlier one did not), recovery refuses and names the
+    /// place: which records to give up is the operator's to say, and in an ensemble a member with an emptied folder gets
+    /// everything from the others. A process that was killed loses nothing either way.
     pub force_sync: bool,
     /// How many snapshots are kept (`autopurge.snapRetainCount`) with the log behind the oldest of them; 0 keeps all.
     pub snapshots_retained: usize,
@@ -73,11 +82,13 @@ impl Default for Options {
 }
 
 impl Options {
-    /// The same with lengths that work together: a segment holds at least two of the longest records.
+    /// The same with lengths that work together: a segment holds at least two of the longest records, and is not longer than
+    /// [`SEGMENT_LEN_MAX`]; so no record is longer than [`RECORD_LEN_MAX`], whatever was asked for.
     #[must_use]
     pub fn checked(mut self) -> Self {
+        self.record_len_max = self.record_len_max.min(RECORD_LEN_MAX);
         let least = (SEGMENT_HEADER_LEN + 2 * self.record_frame_len_max() + 4 * BLOCK_LEN) as u64;
-        self.segment_len = self.segment_len.max(least).next_multiple_of(BLOCK_LEN as u64);
+        self.segment_len = self.segment_len.clamp(least, SEGMENT_LEN_MAX).next_multiple_of(BLOCK_LEN as u64);
         assert!(self.segment_len <= SEGMENT_LEN_MAX, "a segment of {} bytes", self.segment_len);
         self
     }
@@ -106,6 +117,30 @@ pub enum Command {
     Append(Batch),
     /// Write this version as a snapshot; [`Report::SnapshotDone`] or [`Report::SnapshotFailed`] tells how it ended.
     Snapshot(Box<dyn SnapshotSource>),
+    /// Cut the log behind the last record that is not above `to`. Behind everything that was appended before; nothing may be
+    /// appended until [`Report::Truncated`], and only what lies behind the cut then. A snapshot under way is given up, without
+    /// a report. The state at the cut is had with [`super::recovery::reload`].
+    Truncate {
+        /// The last zxid that may stay.
+        to: Zxid,
+    },
+    /// Save what the server promised. Behind everything that was appended before: history first, then the epoch (reference
+    /// 4.1: 4643). [`Report::EpochsSaved`] tells.
+    SaveEpochs {
+        /// The highest epoch promised to a leader; `None` leaves it.
+        accepted: Option<Epoch>,
+        /// The epoch of the history that is here; `None` leaves it.
+        current: Option<Epoch>,
+    },
+    /// A snapshot from the leader takes the place of everything: the log that is here becomes void, and a new one begins
+    /// behind it. Nothing may be appended until [`Report::Installed`] or [`Report::InstallFailed`]. A snapshot under way is given
+    /// up, without a report.
+    Install {
+        /// The snapshot.
+        source: Box<dyn SnapshotSource>,
+        /// Names the new log; drawn at random.
+        log_id: u64,
+    },
     /// Time has passed (some 100 ms): look whether there is room again, and mark an idle log as durable.
     Tick,
     /// Finish what was admitted, mark the log as durable, then [`Report::Closed`]. A snapshot under way is given up.
@@ -121,7 +156,8 @@ pub enum Report {
         through: Zxid,
     },
     /// Batches may be admitted as long as the sum of their [`Batch::cost`], from the first since the core was opened, is
-    /// not above this. Never falls.
+    /// not above this. Never falls, except where [`Report::Truncated`], [`Report::Installed`] and
+    /// [`Report::InstallFailed`] say so.
     Room {
         /// The sum, bytes.
         admit_through: u64,
@@ -137,13 +173,48 @@ pub enum Report {
         /// Why.
         error: StorageError,
     },
+    /// The log is cut, durably, or there was nothing to cut. Costs and room count from the start again, as if the core had just
+    /// been opened: nothing may be appended before the next [`Report::Room`].
+    Truncated {
+        /// The last record that is left.
+        through: Zxid,
+    },
+    /// The log cannot be cut there, since what lies before is not here. Nothing was changed: the way on is a snapshot from the
+    /// leader, as if this server had nothing.
+    TruncateImpossible {
+        /// Where it was to be cut.
+        to: Zxid,
+        /// Why.
+        error: StorageError,
+    },
+    /// The epochs are durable.
+    EpochsSaved,
+    /// There is no room for them. What was saved before still holds, so what they would have promised must not be said.
+    EpochsFailed {
+        /// Why.
+        error: StorageError,
+    },
+    /// The snapshot is durable and has taken the place of everything. Costs and room count from the start again, as behind
+    /// [`Report::Truncated`].
+    Installed {
+        /// Its zxid; the log goes on behind it.
+        zxid: Zxid,
+    },
+    /// There is no room for the snapshot. Everything is as before, and costs count on; the next [`Report::Room`] may tell less
+    /// than the one before.
+    InstallFailed {
+        /// The snapshot's zxid.
+        zxid: Zxid,
+        /// Why.
+        error: StorageError,
+    },
     /// Old files were removed.
     Purged {
         /// Their names.
         files: Vec<String>,
     },
     /// Storage has ended. Nothing is acknowledged behind this.
-    Failed(DiskError),
+    Failed(StorageError),
     /// Everything that was admitted is durable, and nothing more will be done.
     Closed,
 }
@@ -185,6 +256,9 @@ pub struct LogCore {
     mark_now: bool,
     appended_since_tick: bool,
 
+    /// What waits for everything that was appended before, and through which zxid that is.
+    controls: VecDeque<(Zxid, Control)>,
+
     snapshot_waiting: Option<Box<dyn SnapshotSource>>,
     snapshot: Option<SnapshotJob>,
     /// Zxids of the snapshots in the folder, rising.
@@ -199,6 +273,13 @@ pub struct LogCore {
     zeros: Option<BlockBuf>,
     closing: bool,
     ended: bool,
+}
+
+/// A command that is carried out when nothing is under way.
+enum Control {
+    Truncate { to: Zxid },
+    SaveEpochs { accepted: Option<Epoch>, current: Option<Epoch> },
+    Install { source: Box<dyn SnapshotSource>, log_id: u64 },
 }
 
 /// The frame under way.
@@ -252,17 +333,32 @@ impl LogCore {
         let mut orphans = Vec::new();
         let oldest = tail.segments.first().map_or(0, |&(sequence, _)| sequence);
         for entry in disk.list()? {
-            snapshots.extend(snapshot_zxid(&entry.name));
+            let installed = installed_zxid(&entry.name);
+            if installed.is_some() && installed == tail.installed {
+                // The power went between the new log and this snapshot's name.
+                continue;
+            }
             let half_made = is_temporary(&entry.name)
+                || installed.is_some()
+                || entry.name == NEW_NAME
                 || tail.stale.contains(&entry.name)
                 || (entry.name == MARKER_NAME && entry.len != MARKER_LEN as u64);
             if half_made {
                 disk.remove(&entry.name)?;
             } else {
+                snapshots.extend(snapshot_zxid(&entry.name));
                 marker_exists |= entry.name == MARKER_NAME;
                 let orphan = segment_sequence(&entry.name).is_some_and(|sequence| sequence < oldest);
                 orphans.extend(orphan.then_some(entry.name));
             }
+        }
+        if let Some(zxid) = tail.installed {
+            // Only now: a void snapshot of the old log may have had its name.
+            disk.rename(&installed_name(zxid), &snapshot_name(zxid))?;
+            snapshots.push(zxid);
+        }
+        if tail.is_epoch_unnamed {
+            epochs::name_current(disk)?;
         }
         snapshots.sort_unstable();
         let mut next = Next::Absent;
@@ -315,6 +411,7 @@ impl LogCore {
             marked,
             mark_now: false,
             appended_since_tick: false,
+            controls: VecDeque::new(),
             snapshot_waiting: None,
             snapshot: None,
             snapshots,
@@ -373,6 +470,9 @@ impl LogCore {
         match command {
             Command::Append(batch) => self.handle_append(batch),
             Command::Snapshot(source) => self.handle_snapshot(source),
+            Command::Truncate { to } => self.handle_control(Control::Truncate { to }),
+            Command::SaveEpochs { accepted, current } => self.handle_control(Control::SaveEpochs { accepted, current }),
+            Command::Install { source, log_id } => self.handle_control(Control::Install { source, log_id }),
             Command::Tick => self.handle_tick(),
             Command::Close => self.closing = true,
         }
@@ -380,6 +480,7 @@ impl LogCore {
 
     fn handle_append(&mut self, batch: Batch) {
         assert!(!self.closing, "batch {} appended behind a close", batch.first());
+        assert!(!self.is_rebuilding(), "batch {} appended while the log is cut or replaced", batch.first());
         let last = self.queue.back().map_or(self.end.zxid, Batch::last);
         assert!(batch.first() > last, "batch {} appended behind {last}", batch.first());
         let longest = batch.record_len_max();
@@ -391,6 +492,19 @@ impl LogCore {
     fn handle_snapshot(&mut self, source: Box<dyn SnapshotSource>) {
         assert!(!self.is_snapshotting(), "a snapshot was asked for while another is under way");
         self.snapshot_waiting = Some(source);
+    }
+
+    fn handle_control(&mut self, control: Control) {
+        assert!(!self.closing, "a command behind a close");
+        assert!(!self.is_rebuilding(), "a command while the log is cut or replaced");
+        let last = self.queue.back().map_or(self.end.zxid, Batch::last);
+        self.controls.push_back((last, control));
+    }
+
+    /// Whether the log is to be cut or replaced.
+    fn is_rebuilding(&self) -> bool {
+        let waits = |(_, control): &(Zxid, Control)| !matches!(control, Control::SaveEpochs { .. });
+        self.controls.iter().any(waits) || self.snapshot.as_ref().is_some_and(SnapshotJob::is_install)
     }
 
     fn handle_tick(&mut self) {
@@ -420,7 +534,7 @@ impl LogCore {
         }
     }
 
-    fn try_step(&mut self, disk: &mut dyn Disk) -> Result<bool, DiskError> {
+    fn try_step(&mut self, disk: &mut dyn Disk) -> Result<bool, StorageError> {
         self.submit_append(disk)?;
         let mut again = false;
         if self.background.is_none() {
@@ -453,9 +567,11 @@ impl LogCore {
         self.reports.pop_front()
     }
 
-    fn fail(&mut self, error: DiskError) {
+    fn fail(&mut self, error: impl Into<StorageError>) {
+        let error = error.into();
         self.ended = true;
         self.queue.clear();
+        self.controls.clear();
         self.snapshot = None;
         self.snapshot_waiting = None;
         self.reports.push_back(Report::Failed(error));
@@ -475,7 +591,9 @@ impl LogCore {
     fn submit_append(&mut self, disk: &mut dyn Disk) -> Result<(), DiskError> {
         let Some(front) = self.queue.front() else { return Ok(()) };
         let frame_len = front.frame_len().max(FrameLayout::of(MERGE_LEN_MAX).len);
-        if self.append.is_some() || self.zeros_in_the_way(frame_len) {
+        // What waits for the records before it goes before those behind it.
+        let held = self.controls.front().is_some_and(|&(after, _)| self.end.zxid >= after);
+        if held || self.append.is_some() || self.zeros_in_the_way(frame_len) {
             return Ok(());
         }
         let rest = self.current.as_ref().map_or(0, |segment| segment.len - self.end.offset);
@@ -605,9 +723,15 @@ impl LogCore {
     }
 
     /// Starts the most urgent background work. Whether there is more that needs no completion.
-    fn do_background(&mut self, disk: &mut dyn Disk) -> Result<bool, DiskError> {
+    fn do_background(&mut self, disk: &mut dyn Disk) -> Result<bool, StorageError> {
+        if let Some(&(after, _)) = self.controls.front()
+            && self.append.is_none()
+            && self.durable.zxid >= after
+        {
+            return self.do_control(disk);
+        }
         if self.closing && self.is_quiet() {
-            return self.do_close(disk);
+            return Ok(self.do_close(disk)?);
         }
         if self.do_marker(disk)? || self.do_retired(disk)? || self.do_reserve(disk)? {
             return Ok(false);
@@ -641,6 +765,29 @@ impl LogCore {
                 self.marked = marker.through;
             }
         }
+    }
+
+    /// Carries out the first of the controls. Whether there is more that needs no completion.
+    fn do_control(&mut self, disk: &mut dyn Disk) -> Result<bool, StorageError> {
+        if self.sync_log(disk)? {
+            return Ok(false);
+        }
+        match self.controls.pop_front() {
+            Some((_, Control::Truncate { to })) => self.do_truncate(disk, to)?,
+            Some((_, Control::SaveEpochs { accepted, current })) => {
+                self.reports.push_back(match epochs::save(disk, accepted, current) {
+                    Ok(()) => Report::EpochsSaved,
+                    Err(error @ StorageError::Disk(DiskError::Full { .. })) => Report::EpochsFailed { error },
+                    Err(error) => return Err(error),
+                });
+            }
+            Some((_, Control::Install { source, log_id })) => {
+                self.give_up_snapshot(disk)?;
+                self.begin_snapshot(disk, source, Some(log_id))?;
+            }
+            None => {}
+        }
+        Ok(true)
     }
 
     /// Makes the log durable through `durable`, if it is not. Whether an operation was started for it.
@@ -708,6 +855,14 @@ impl LogCore {
         if self.do_marker(disk)? {
             return Ok(false);
         }
+        self.close_files(disk);
+        self.ended = true;
+        self.reports.push_back(Report::Closed);
+        Ok(false)
+    }
+
+    /// Closes all files; nothing is under way on them.
+    fn close_files(&mut self, disk: &mut dyn Disk) {
         let next = match mem::replace(&mut self.next, Next::Absent) {
             Next::Syncing(segment) | Next::Synced(segment) | Next::Ready(segment) => Some(segment),
             Next::Absent => None,
@@ -716,9 +871,25 @@ impl LogCore {
         for file in self.retired.drain(..).map(|retired| retired.file).chain(segments).chain(self.marker_file.take()) {
             disk.close(file);
         }
-        self.ended = true;
-        self.reports.push_back(Report::Closed);
-        Ok(false)
+    }
+
+    /// Waits for what is under way and lets go of the folder, so that it can be opened anew. What was appended and is not yet
+    /// durable may or may not be found then.
+    ///
+    /// # Errors
+    /// As the disk's.
+    pub(super) fn release(mut self, disk: &mut dyn Disk) -> Result<(), StorageError> {
+        let mut done = Vec::new();
+        while self.append.is_some() || self.background.is_some() {
+            disk.wait(true, &mut done)?;
+            done.drain(..).for_each(|completion| self.complete(completion));
+            if let Some(Report::Failed(error)) = self.reports.back() {
+                return Err(error.clone());
+            }
+        }
+        self.give_up_snapshot(disk)?;
+        self.close_files(disk);
+        Ok(())
     }
 }
 
@@ -732,7 +903,12 @@ fn with_header(header: &SegmentHeader, frame: &BlockBuf) -> BlockBuf {
 
 /// Syncs a file and waits for it; nothing else is under way.
 fn sync_now(disk: &mut dyn Disk, file: FileId) -> Result<(), DiskError> {
-    disk.submit(file, Operation::Sync, TOKEN_BACKGROUND)?;
+    perform_now(disk, file, Operation::Sync)
+}
+
+/// Does something and waits for it; nothing else is under way.
+pub(super) fn perform_now(disk: &mut dyn Disk, file: FileId, operation: Operation) -> Result<(), DiskError> {
+    disk.submit(file, operation, TOKEN_BACKGROUND)?;
     let mut done = Vec::new();
     while done.is_empty() {
         disk.wait(true, &mut done)?;

@@ -4,13 +4,15 @@
 //! carries a snapshot's name was whole on the medium once. It is not published before the log is durable up to its zxid,
 //! so that the log always reaches at least as far as any snapshot. Removing old files follows a checked snapshot
 //! and nothing else (ZOOKEEPER-3231 counted broken ones and removed the only good one).
+//!
+//! A snapshot from the leader is written in the same way; when it is sound, [`super::cut`] puts it in the place of everything.
 
 use super::{Background, LogCore, Report};
 use crate::ids::Zxid;
 use crate::storage::disk::{BlockBuf, Disk, DiskError, FileId, Operation};
 use crate::storage::error::StorageError;
 use crate::storage::log::format::segment_name;
-use crate::storage::snapshot::format::{SnapshotInfo, SnapshotWriter, snapshot_name, temporary_name};
+use crate::storage::snapshot::format::{SnapshotInfo, SnapshotWriter, installed_name, snapshot_name, temporary_name};
 use crate::storage::snapshot::{SNAPSHOT_SLICE_LEN, SnapshotDone, SnapshotReader, SnapshotSource};
 
 /// Written bytes are synced this often, so that the last sync has little left to do where writes go through a cache.
@@ -19,6 +21,10 @@ const SYNC_EVERY: u64 = 8 << 20;
 /// The snapshot under way.
 pub(super) struct SnapshotJob {
     source: Box<dyn SnapshotSource>,
+    /// The name under which it is written.
+    name: String,
+    /// It is to replace everything, with this log behind it.
+    install: Option<u64>,
     info: SnapshotInfo,
     file: FileId,
     writer: SnapshotWriter,
@@ -29,6 +35,23 @@ pub(super) struct SnapshotJob {
     /// The buffer of the last slice.
     block: Option<BlockBuf>,
     failure: Option<DiskError>,
+}
+
+impl SnapshotJob {
+    pub(super) fn is_install(&self) -> bool {
+        self.install.is_some()
+    }
+
+    fn failed(&self, error: StorageError) -> Report {
+        failed(self.info.zxid, self.install, error)
+    }
+}
+
+fn failed(zxid: Zxid, install: Option<u64>, error: StorageError) -> Report {
+    match install {
+        None => Report::SnapshotFailed { zxid, error },
+        Some(_) => Report::InstallFailed { zxid, error },
+    }
 }
 
 /// A snapshot's life.
@@ -47,12 +70,12 @@ enum Stage {
 
 impl LogCore {
     /// The next slice of snapshot work. Whether there is more that needs no completion.
-    pub(super) fn do_snapshot(&mut self, disk: &mut dyn Disk) -> Result<bool, DiskError> {
+    pub(super) fn do_snapshot(&mut self, disk: &mut dyn Disk) -> Result<bool, StorageError> {
         if let Some(name) = self.purge.pop_front() {
-            return self.purge_one(disk, name);
+            return Ok(self.purge_one(disk, name)?);
         }
         if let Some(source) = self.snapshot_waiting.take() {
-            self.begin_snapshot(disk, source)?;
+            self.begin_snapshot(disk, source, None)?;
         }
         let Some(mut job) = self.snapshot.take() else { return Ok(false) };
         if let Some(error) = job.failure.take() {
@@ -63,14 +86,21 @@ impl LogCore {
         let work = self.snapshot_slice(disk, &mut job);
         match work {
             Ok(Work::Done) => {
-                self.publish(disk, &job)?;
+                match job.install {
+                    None => self.publish(disk, &job)?,
+                    Some(log_id) => {
+                        disk.close(job.file);
+                        disk.sync_directory()?;
+                        self.do_replace(disk, job.info.zxid, log_id)?;
+                    }
+                }
                 Ok(true)
             }
             Ok(work) => {
                 self.snapshot = Some(job);
                 Ok(matches!(work, Work::Again))
             }
-            Err(StorageError::Disk(error)) if !matches!(error, DiskError::Full { .. }) => Err(error),
+            Err(StorageError::Disk(error)) if !matches!(error, DiskError::Full { .. }) => Err(error.into()),
             Err(error) => {
                 self.snapshot = Some(job);
                 self.abandon_snapshot(disk, error)?;
@@ -79,22 +109,29 @@ impl LogCore {
         }
     }
 
-    fn begin_snapshot(&mut self, disk: &mut dyn Disk, source: Box<dyn SnapshotSource>) -> Result<(), DiskError> {
+    pub(super) fn begin_snapshot(
+        &mut self,
+        disk: &mut dyn Disk,
+        source: Box<dyn SnapshotSource>,
+        install: Option<u64>,
+    ) -> Result<(), DiskError> {
         let info = source.info();
-        let file = match disk.create(&temporary_name(info.zxid), 0) {
+        let name = if install.is_some() { installed_name(info.zxid) } else { temporary_name(info.zxid) };
+        let file = match disk.create(&name, 0) {
             Ok(file) => file,
             Err(error @ DiskError::Full { .. }) => {
-                let error = error.into();
-                self.reports.push_back(Report::SnapshotFailed { zxid: info.zxid, error });
+                self.reports.push_back(failed(info.zxid, install, error.into()));
                 return Ok(());
             }
             Err(error) => return Err(error),
         };
         self.snapshot = Some(SnapshotJob {
             source,
+            name,
+            install,
             info,
             file,
-            writer: SnapshotWriter::new(self.log_id, info),
+            writer: SnapshotWriter::new(install.unwrap_or(self.log_id), info),
             stage: Stage::Header,
             unsynced: 0,
             payload: Vec::with_capacity(SNAPSHOT_SLICE_LEN * 2),
@@ -133,7 +170,7 @@ impl LogCore {
                 Ok(Work::UnderWay)
             }
             Stage::Sync => {
-                let name = temporary_name(job.info.zxid);
+                let name = job.name.clone();
                 job.stage = Stage::Check(Box::new(SnapshotReader::of_file(name, job.file, job.info.zxid)));
                 self.submit_background(disk, job.file, Operation::Sync, Background::SnapshotSync)?;
                 Ok(Work::UnderWay)
@@ -150,6 +187,7 @@ impl LogCore {
                 }
                 Ok(Work::Again)
             }
+            Stage::Publish if job.install.is_some() => Ok(Work::Done),
             Stage::Publish if self.durable.zxid < job.info.zxid => Ok(Work::UnderWay),
             Stage::Publish => Ok(if self.sync_log(disk)? { Work::UnderWay } else { Work::Done }),
         }
@@ -168,7 +206,7 @@ impl LogCore {
     fn publish(&mut self, disk: &mut dyn Disk, job: &SnapshotJob) -> Result<(), DiskError> {
         let zxid = job.info.zxid;
         disk.close(job.file);
-        disk.rename(&temporary_name(zxid), &snapshot_name(zxid))?;
+        disk.rename(&job.name, &snapshot_name(zxid))?;
         disk.sync_directory()?;
         if !self.snapshots.contains(&zxid) {
             self.snapshots.push(zxid);
@@ -220,17 +258,17 @@ impl LogCore {
     fn abandon_snapshot(&mut self, disk: &mut dyn Disk, error: StorageError) -> Result<(), DiskError> {
         let Some(job) = self.snapshot.take() else { return Ok(()) };
         disk.close(job.file);
-        disk.remove(&temporary_name(job.info.zxid))?;
-        self.reports.push_back(Report::SnapshotFailed { zxid: job.info.zxid, error });
+        disk.remove(&job.name)?;
+        self.reports.push_back(job.failed(error));
         Ok(())
     }
 
-    /// Gives up whatever is under way, without a report: the core is closing.
+    /// Gives up whatever is under way, without a report: the core is closing, or what it copies goes.
     pub(super) fn give_up_snapshot(&mut self, disk: &mut dyn Disk) -> Result<(), DiskError> {
         self.snapshot_waiting = None;
         if let Some(job) = self.snapshot.take() {
             disk.close(job.file);
-            disk.remove(&temporary_name(job.info.zxid))?;
+            disk.remove(&job.name)?;
         }
         Ok(())
     }

@@ -105,12 +105,36 @@ impl Rig {
         durable.unwrap_or(0)
     }
 
+    /// What was given before is forgotten, as a replica does behind a cut; what may be given now is what was told since.
+    fn count_anew(&mut self) {
+        let is_change = |report: &Report| matches!(report, Report::Truncated { .. } | Report::Installed { .. });
+        let at = self.reports.iter().rposition(is_change).expect("something was changed");
+        self.reports.drain(..=at);
+        self.cost = 0;
+    }
+
     fn room(&self) -> (u64, bool) {
         let room = self.reports.iter().rev().find_map(|report| match report {
             Report::Room { admit_through, full } => Some((*admit_through, *full)),
             _ => None,
         });
         room.expect("room is told at the start")
+    }
+
+    fn last_report(&self) -> &Report {
+        let told = |report: &&Report| !matches!(report, Report::Room { .. } | Report::Durable { .. });
+        self.reports.iter().rev().find(told).expect("something was told")
+    }
+
+    /// Cuts, and goes on numbering behind the cut as a new leader would: in the next epoch.
+    fn truncate(&mut self, to: i64) -> Report {
+        self.core.handle(Command::Truncate { to: Zxid(to) });
+        self.settle();
+        self.last_report().clone()
+    }
+
+    fn records(&self, from: Zxid) -> Vec<i64> {
+        tail_of(&self.disk, from).expect("a sound log").1.iter().map(|(zxid, _)| zxid.0).collect()
     }
 
     fn check(&self, through: i64) {
@@ -277,7 +301,7 @@ fn a_failed_write_or_sync_is_the_last_word() {
         rig.settle();
         rig.append(1);
         rig.settle();
-        assert!(matches!(rig.reports.last(), Some(Report::Failed(DiskError::Failed { .. }))));
+        assert!(matches!(rig.reports.last(), Some(Report::Failed(StorageError::Disk(DiskError::Failed { .. })))));
         assert_eq!(rig.durable(), 3);
         assert!(rig.core.has_ended());
     }
@@ -393,4 +417,294 @@ fn a_busy_log_lets_one_slice_pass_a_frame() {
     }
     assert!(worst >= 1, "the snapshot gets on: {history:?}");
     assert!(worst <= 2, "{worst} slices between two frames");
+}
+
+/// 1154/1156, 1489: a cut takes what is behind the place, all of it and no more, wherever in a frame or a segment it lies.
+#[test]
+fn a_log_is_cut_at_every_record_and_goes_on() {
+    let mut whole = Rig::new(options());
+    for round in 0..60 {
+        whole.append(1 + round % 7);
+        whole.settle();
+    }
+    let last = whole.next - 1;
+    assert!(tail_of(&whole.disk, Zxid::ZERO).expect("sound").0.segments.len() >= 3);
+    for to in 0..=last {
+        let mut rig = Rig::over(whole.disk.restart(), options());
+        assert_eq!(rig.truncate(to), Report::Truncated { through: Zxid(to) });
+        assert_eq!(rig.core.durable(), Zxid(to));
+        rig.check(to);
+        rig.next = (1 << 32) + 1;
+        rig.cost = 0;
+        rig.append(3);
+        rig.settle();
+        assert_eq!(rig.durable(), (1 << 32) + 3);
+        let expected: Vec<i64> = (1..=to).chain((1 << 32) + 1..=(1 << 32) + 3).collect();
+        assert_eq!(rig.records(Zxid::ZERO), expected);
+        // And again, behind what came behind the first cut, and before it.
+        let disk = rig.disk.crash_image(to as u64);
+        let mut again = Rig::over(disk, options());
+        assert_eq!(again.truncate((1 << 32) + 2), Report::Truncated { through: Zxid((1 << 32) + 2) });
+        assert_eq!(again.records(Zxid::ZERO), expected[..expected.len() - 1]);
+        let before = to / 2;
+        assert_eq!(again.truncate(before), Report::Truncated { through: Zxid(before) });
+        again.check(before);
+        assert_eq!(tail_of(&again.disk.crash_image(9), Zxid::ZERO).expect("sound").0.end.zxid, Zxid(before));
+    }
+}
+
+#[test]
+fn a_cut_between_two_epochs_keeps_what_is_not_above_it() {
+    let mut rig = Rig::new(options());
+    rig.append(4);
+    rig.settle();
+    rig.next = (2 << 32) + 1;
+    rig.append(4);
+    rig.settle();
+    assert_eq!(rig.truncate((1 << 32) + 7), Report::Truncated { through: Zxid(4) });
+    rig.check(4);
+    assert_eq!(rig.truncate(9), Report::Truncated { through: Zxid(4) }, "nothing lies behind it");
+    rig.append(1);
+    rig.settle();
+    assert_eq!(rig.records(Zxid::ZERO), [1, 2, 3, 4, (2 << 32) + 5]);
+}
+
+#[test]
+fn a_cut_takes_newer_snapshots_and_is_refused_where_none_is_left() {
+    let mut rig = Rig::new(Options { snapshots_retained: 1, ..options() });
+    for round in 0..3 {
+        for _ in 0..20 {
+            rig.append(5);
+            rig.settle();
+        }
+        let zxid = Zxid(rig.next - 1);
+        rig.core.handle(Command::Snapshot(Box::new(Numbers { zxid, given: 0 })));
+        rig.append(10);
+        rig.settle();
+        assert_eq!(zxid.0, 100 * (round + 1) + 10 * round);
+    }
+    assert_eq!(rig.core.snapshots(), [Zxid(320)]);
+    // Only the last snapshot is left, and the log from there.
+    let before = rig.disk.files();
+    let refused = rig.truncate(319);
+    assert!(matches!(refused, Report::TruncateImpossible { to: Zxid(319), .. }), "{refused:?}");
+    assert_eq!(rig.disk.files(), before, "nothing was changed");
+    assert_eq!(rig.truncate(320), Report::Truncated { through: Zxid(320) });
+    assert_eq!(rig.core.snapshots(), [Zxid(320)]);
+    assert_eq!(tail_of(&rig.disk, Zxid(320)).expect("sound").0.end.zxid, Zxid(320));
+
+    // With all of the log there, snapshots behind the cut go.
+    let mut rig = Rig::new(Options { snapshots_retained: 0, ..options() });
+    for _ in 0..4 {
+        rig.append(10);
+        rig.settle();
+        let zxid = Zxid(rig.next - 1);
+        rig.core.handle(Command::Snapshot(Box::new(Numbers { zxid, given: 0 })));
+        rig.settle();
+    }
+    assert_eq!(rig.truncate(25), Report::Truncated { through: Zxid(25) });
+    assert_eq!(rig.core.snapshots(), [Zxid(10), Zxid(20)]);
+    rig.check(25);
+}
+
+/// 3701: a node whose cut failed must not go on.
+#[test]
+fn a_cut_without_room_is_the_last_word_and_leaves_the_log_whole() {
+    let mut rig = Rig::new(options());
+    rig.append(30);
+    rig.settle();
+    // The prepared segment makes room for the one of the cut; here even that is too little.
+    rig.disk.set_capacity(Some(rig.disk.used() - 70_000));
+    let failed = rig.truncate(10);
+    assert!(matches!(failed, Report::Failed(StorageError::Disk(DiskError::Full { .. }))), "{failed:?}");
+    assert!(rig.core.has_ended());
+    rig.check(30);
+    let mut rig = Rig::over(rig.disk.restart(), options());
+    rig.settle();
+    rig.disk.set_capacity(Some(rig.disk.used()));
+    assert_eq!(rig.truncate(20), Report::Truncated { through: Zxid(20) }, "the prepared segment's room is enough");
+    rig.check(20);
+    // Nor need there be one: two blocks will do, and the log goes on when there is room again.
+    let mut rig = Rig::over(rig.disk.restart(), options());
+    rig.disk.set_capacity(Some(rig.disk.used() + (32 << 10)));
+    assert_eq!(rig.truncate(10), Report::Truncated { through: Zxid(10) });
+    rig.check(10);
+    rig.disk.set_capacity(None);
+    rig.core.handle(Command::Tick);
+    rig.next = 11;
+    rig.append(40);
+    rig.settle();
+    rig.check(50);
+}
+
+/// The records behind a cut are still there, in the old segment. A witness must tell if the new one is lost.
+#[test]
+fn a_lost_segment_behind_a_cut_is_noticed() {
+    let mut rig = Rig::new(options());
+    rig.append(30);
+    rig.settle();
+    rig.truncate(10);
+    assert!(rig.disk.files().contains_key(&segment_name(2)));
+    rig.disk.lose(&segment_name(2));
+    rig.disk.lose(&segment_name(3));
+    let error = tail_of(&rig.disk, Zxid::ZERO).expect_err("the log went on there");
+    assert_eq!(error.file(), segment_name(2), "{error}");
+}
+
+#[test]
+fn a_snapshot_takes_the_place_of_everything_whether_newer_or_older() {
+    for installed in [5_i64, 50, 51, 5000] {
+        let mut rig = Rig::new(Options { snapshots_retained: 3, ..options() });
+        for _ in 0..5 {
+            rig.append(10);
+            rig.settle();
+            let zxid = Zxid(rig.next - 1);
+            rig.core.handle(Command::Snapshot(Box::new(Numbers { zxid, given: 0 })));
+            rig.settle();
+        }
+        rig.append(20);
+        let source = Box::new(Numbers { zxid: Zxid(installed), given: 0 });
+        rig.core.handle(Command::Install { source, log_id: 0xbeef });
+        rig.settle();
+        assert_eq!(*rig.last_report(), Report::Installed { zxid: Zxid(installed) });
+        assert_eq!((rig.core.log_id(), rig.core.durable()), (0xbeef, Zxid(installed)));
+        assert_eq!(rig.core.snapshots(), [Zxid(installed)]);
+        assert_eq!(read_numbers(&rig.disk, Zxid(installed)), (1..=installed).collect::<Vec<_>>());
+        let image = rig.disk.crash_image(3);
+        let (tail, records) = tail_of(&image, Zxid(installed)).expect("sound");
+        assert_eq!((tail.log_id, tail.end.zxid, records.len()), (Some(0xbeef), Zxid(installed), 0));
+        rig.next = installed + 1;
+        for _ in 0..30 {
+            rig.append(10);
+            rig.settle();
+        }
+        let expected: Vec<i64> = (installed + 1..=installed + 300).collect();
+        assert_eq!(rig.records(Zxid(installed)), expected);
+        assert!(tail_of(&rig.disk, Zxid(installed - 1)).is_err(), "the old log is void");
+        let kinds = rig.disk.files().into_keys().filter(|name| name.contains("install") || name == NEW_NAME);
+        assert_eq!(kinds.count(), 0);
+        // Cut back to the snapshot, and installed anew.
+        assert_eq!(rig.truncate(installed), Report::Truncated { through: Zxid(installed) });
+        let source = Box::new(Numbers { zxid: Zxid(installed), given: 0 });
+        rig.core.handle(Command::Install { source, log_id: 0xcafe });
+        rig.settle();
+        assert_eq!(*rig.last_report(), Report::Installed { zxid: Zxid(installed) });
+        assert!(rig.records(Zxid(installed)).is_empty());
+    }
+}
+
+#[test]
+fn a_snapshot_into_an_empty_folder() {
+    let mut rig = Rig::new(options());
+    rig.core.handle(Command::Install { source: Box::new(Numbers { zxid: Zxid(7), given: 0 }), log_id: 3 });
+    rig.settle();
+    assert_eq!(*rig.last_report(), Report::Installed { zxid: Zxid(7) });
+    rig.next = 8;
+    rig.append(2);
+    rig.settle();
+    assert_eq!(rig.records(Zxid(7)), [8, 9]);
+}
+
+#[test]
+fn a_snapshot_without_room_changes_nothing() {
+    for spare in [0, 20_000, 70_000] {
+        let mut rig = Rig::new(options());
+        rig.append(30);
+        rig.settle();
+        rig.disk.set_capacity(Some(rig.disk.used() + spare));
+        let source = Box::new(Numbers { zxid: Zxid(40), given: -14_000 });
+        rig.core.handle(Command::Install { source, log_id: 3 });
+        rig.settle();
+        assert!(matches!(rig.last_report(), Report::InstallFailed { zxid: Zxid(40), .. }), "{:?}", rig.last_report());
+        rig.check(30);
+        rig.append(1);
+        rig.settle();
+        rig.check(31);
+    }
+}
+
+#[test]
+fn epochs_are_saved_behind_what_was_appended_before() {
+    let mut rig = Rig::new(options());
+    for force_sync in [true, false] {
+        rig = Rig::over(rig.disk.restart(), Options { force_sync, ..options() });
+        rig.append(3);
+        rig.core.step(&mut rig.disk);
+        rig.append(3);
+        let (durable, epoch) = (rig.next - 1, if force_sync { 4 } else { 5 });
+        rig.core.handle(Command::SaveEpochs { accepted: Some(Epoch(epoch)), current: None });
+        rig.core.handle(Command::SaveEpochs { accepted: None, current: Some(Epoch(epoch - 1)) });
+        rig.append(3);
+        let mut done = Vec::new();
+        while !rig.reports.contains(&Report::EpochsSaved) {
+            rig.core.step(&mut rig.disk);
+            while let Some(report) = rig.core.poll_report() {
+                rig.reports.push(report);
+            }
+            if !rig.reports.contains(&Report::EpochsSaved) {
+                rig.disk.wait(true, &mut done).expect("no fault");
+                done.drain(..).for_each(|completion| rig.core.complete(completion));
+            }
+        }
+        assert!(rig.durable() >= durable, "not before the history");
+        let mut image = rig.disk.crash_image(1);
+        assert!(tail_of(&image, Zxid::ZERO).expect("sound").0.end.zxid >= Zxid(durable));
+        assert_eq!(epochs::read(&mut image, Zxid(1)).expect("sound").epochs.accepted, Epoch(epoch));
+        rig.settle();
+        assert_eq!(rig.durable(), durable + 3);
+        let saved = epochs::read(&mut rig.disk.crash_image(2), Zxid(1)).expect("sound").epochs;
+        assert_eq!(saved, epochs::Epochs { accepted: Epoch(epoch), current: Epoch(epoch - 1) });
+    }
+    assert_eq!(rig.disk.files()["acceptedEpoch"], b"5", "as Apache writes it");
+}
+
+#[test]
+fn options_of_any_size_fit_together() {
+    for record_len_max in [0, 1, 4096, 1 << 20, 255 << 20, 256 << 20, 512 << 20, RECORD_LEN_MAX, 2 << 30, usize::MAX] {
+        for segment_len in [0, 1, 64 << 20, 1 << 30, (1 << 30) + 1, 1 << 40, u64::MAX] {
+            let options = Options { segment_len, record_len_max, ..options() }.checked();
+            assert!(options.segment_len <= SEGMENT_LEN_MAX, "{options:?}");
+            assert!(options.record_len_max == record_len_max.min(RECORD_LEN_MAX));
+            assert!(options.batch_cost_max() >= options.record_len_max as u64, "{options:?}");
+            assert_eq!(options.clone().checked(), options);
+        }
+    }
+}
+
+/// The replica forgets what it gave before a cut or an installation. What it is granted then must be there, on a full disk too.
+#[test]
+fn room_is_counted_from_the_start_behind_a_cut_and_an_installation() {
+    for change in 0..3 {
+        let mut rig = Rig::new(options());
+        for _ in 0..30 {
+            rig.append(9);
+            rig.settle();
+        }
+        match change {
+            0 => drop(rig.truncate(100)),
+            1 => drop(rig.truncate(i64::MAX)),
+            _ => {
+                let source = Box::new(Numbers { zxid: Zxid(100), given: 0 });
+                rig.core.handle(Command::Install { source, log_id: 5 });
+                rig.settle();
+            }
+        }
+        rig.count_anew();
+        rig.next = rig.core.durable().0 + 1;
+        let (admit_through, _) = rig.room();
+        assert!(admit_through <= 2 * options().segment_len, "{admit_through} is granted");
+        rig.disk.set_capacity(Some(rig.disk.used()));
+        loop {
+            let mut builder = BatchBuilder::new();
+            builder.push(Zxid(rig.next), &[7; 3000]);
+            if rig.cost + builder.cost() > admit_through {
+                break;
+            }
+            rig.cost += builder.cost();
+            rig.next += 1;
+            rig.core.handle(Command::Append(builder.finish().expect("one record")));
+        }
+        rig.settle();
+        assert_eq!(rig.durable(), rig.next - 1, "everything admitted was written");
+    }
 }

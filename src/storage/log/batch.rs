@@ -7,8 +7,8 @@
 //! anywhere, and built batches can be merged or split at record boundaries.
 
 use super::format::{
-    FLAG_UNSYNCED, FRAME_HEADER_LEN, FrameHeader, FrameLayout, KIND_RECORDS, Position, RECORD_HEADER_LEN, batch_cost,
-    get_u32, get_u64, put_u32, record_crc, record_field, seal_sectors,
+    FLAG_UNSYNCED, FRAME_HEADER_LEN, FrameHeader, FrameLayout, KIND_BASE, KIND_RECORDS, Position, RECORD_HEADER_LEN,
+    batch_cost, get_u32, get_u64, put_u32, record_crc, record_field, seal_sectors,
 };
 use crate::ids::Zxid;
 use crate::storage::disk::{BLOCK_LEN, BlockBuf};
@@ -55,6 +55,18 @@ impl Batch {
     /// What it counts against the room that the log core grants, in bytes. Never less than what it takes on the disk.
     pub fn cost(&self) -> u64 {
         self.cost
+    }
+
+    /// Its records, in order: their zxids and what they hold.
+    pub fn iter(&self) -> impl Iterator<Item = (Zxid, &[u8])> {
+        let bytes = &self.block.bytes()[..self.end];
+        let mut at = FRAME_HEADER_LEN;
+        std::iter::from_fn(move || {
+            let record = bytes.get(at..).filter(|rest| !rest.is_empty())?;
+            let len = RECORD_HEADER_LEN + get_u32(record, record_field::LEN) as usize;
+            at += len;
+            Some((Zxid(get_u64(record, record_field::ZXID) as i64), &record[RECORD_HEADER_LEN..len]))
+        })
     }
 
     /// Length of the frame that holds it alone.
@@ -152,6 +164,30 @@ impl Batch {
     }
 }
 
+/// A frame without records: the log goes on behind `before`. Its bytes and the place behind it.
+pub(crate) fn base_frame(log_id: u64, before: Position) -> (BlockBuf, Position) {
+    let layout = FrameLayout::of(0);
+    let mut block = BlockBuf::zeroed(layout.len);
+    let header = FrameHeader {
+        log_id,
+        sequence: before.sequence,
+        block: (before.offset / BLOCK_LEN as u64) as u32,
+        blocks: (layout.len / BLOCK_LEN) as u32,
+        records_len: 0,
+        records: 0,
+        chain_before: before.chain,
+        chain_after: before.chain,
+        zxid_before: before.zxid,
+        zxid_first: before.zxid,
+        zxid_last: before.zxid,
+        flags: 0,
+        kind: KIND_BASE,
+    };
+    header.encode(block.bytes_mut());
+    seal_sectors(block.bytes_mut(), layout);
+    (block, Position { offset: before.offset + layout.len as u64, ..before })
+}
+
 /// Fills a [`Batch`].
 #[derive(Debug)]
 pub struct BatchBuilder {
@@ -214,6 +250,11 @@ impl BatchBuilder {
         self.last = zxid;
         self.records += 1;
         self.record_len_max = self.record_len_max.max(len);
+    }
+
+    /// Zxid of the first record, if any was pushed.
+    pub fn first(&self) -> Option<Zxid> {
+        (self.records > 0).then_some(self.first)
     }
 
     /// Whether nothing was pushed.

@@ -54,7 +54,7 @@
 //!     56    8  zxid of the first record
 //!     64    8  zxid of the last record
 //!     72    4  flags: 1 = acknowledged without a sync (forceSync=no)
-//!     76    4  kind: 1 = records
+//!     76    4  kind: 1 = records, 2 = base
 //!     80  432  CRC32 of each other sector, in order; or the CRC32 of the table alone
 //! ```
 //!
@@ -67,6 +67,13 @@
 //!      8    8  zxid
 //!     16       payload
 //! ```
+//!
+//! A base frame holds no record. It is the first of a segment with which the log begins, or goes on, at a place that no record
+//! follows yet: behind a snapshot that replaced everything, and where the log was cut. Such a segment is written under the
+//! name [`NEW_NAME`], made durable, and then renamed: it is there as a whole or not at all. Where its header says that the
+//! log before it ended in an older segment than the one before it in number, the log was cut there, and all segments in
+//! between are void, as are the records behind that place. Where it says that there is none before it although its number
+//! is above 1, a snapshot of its log has replaced everything before it.
 //!
 //! The chain starts from the CRC32 of the log id. It ties each record to all before it, so that a record, a block or a
 //! file from elsewhere does not fit even if it is sound in itself.
@@ -175,8 +182,13 @@ pub const SEGMENT_LEN_MAX: u64 = 1 << 30;
 
 /// The frame was acknowledged without a sync (forceSync=no).
 pub const FLAG_UNSYNCED: u32 = 1;
-/// The frame holds records. Other kinds are for later formats.
+/// The frame holds records.
 pub const KIND_RECORDS: u32 = 1;
+/// The frame holds no record, and says from where the log goes on. Other kinds are for later formats.
+pub const KIND_BASE: u32 = 2;
+
+/// The name under which a segment is written with which a cut log goes on, or a replaced one begins anew.
+pub const NEW_NAME: &str = "log.new";
 
 /// Stands in the unused part of a table, so that a table sector that reads all zero is one that was not written.
 const TABLE_FILL: u8 = 0xff;

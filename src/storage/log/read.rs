@@ -7,6 +7,11 @@
 //! The segments are read from the newest downwards as far as they follow each other without a gap. What lies below a gap
 //! is of no use and of no harm as long as recovery need not go there (a purge that a power cut interrupted leaves such);
 //! if it must, the gap is the error.
+//!
+//! Segments that a cut or a replaced log has made void (see [`super::format`]) are passed over, and are listed in
+//! [`LogTail::stale`] to be removed.
+
+use bytes::Bytes;
 
 use super::format::{
     FRAME_HEADER_LEN, FrameHeader, Position, SECTOR_LEN, SEGMENT_HEADER_LEN, SEGMENT_LEN_MAX, SegmentHeader, is_zero,
@@ -38,6 +43,8 @@ pub struct LogIndex {
     pub below: Option<StorageError>,
     /// Files of segments behind the last one in use, in order.
     pub unopened: Vec<(u64, u64)>,
+    /// Segments that are void: the log was cut before them, or replaced.
+    pub void: Vec<u64>,
     /// What the marker file says.
     pub markers: Markers,
 }
@@ -57,8 +64,12 @@ pub struct LogTail {
     pub segments: Vec<(u64, Zxid)>,
     /// A segment that was prepared ahead and is still all zero.
     pub prepared: Option<(u64, u64)>,
-    /// Files to remove: torn before they were in use.
+    /// Files to remove: torn before they were in use, or void.
     pub stale: Vec<String>,
+    /// The snapshot with which the log begins still has the name under which it was written.
+    pub installed: Option<Zxid>,
+    /// The current epoch still has the name under which it was written.
+    pub is_epoch_unnamed: bool,
     /// What the next marker's counter has to be.
     pub marker_counter: u64,
     /// Oddities that harm nothing, for the server's log.
@@ -90,10 +101,16 @@ impl LogIndex {
         let mut unopened = Vec::new();
         let mut segments: Vec<SegmentInfo> = Vec::new();
         let mut below = None;
+        let mut void = Vec::new();
         for (sequence, len) in files {
             let name = segment_name(sequence);
             if let Some(above) = segments.last() {
                 let expected = above.header.previous.sequence;
+                // Only a cut makes a segment continue one that is not the next below; only a replaced log begins anew.
+                if sequence > expected {
+                    void.push(sequence);
+                    continue;
+                }
                 if sequence != expected {
                     below = Some(missing_below(&above.header));
                     break;
@@ -129,7 +146,36 @@ impl LogIndex {
                 .map(|first| missing_below(&first.header));
         }
         let log_id = segments.last().map(|segment| segment.header.log_id);
-        Ok(Self { log_id, segments, below, unopened, markers })
+        Ok(Self { log_id, segments, below, unopened, void, markers })
+    }
+
+    /// The records' bytes of each frame of a segment, up to `through`; one copy each.
+    pub(crate) fn frames(
+        &self,
+        disk: &mut dyn Disk,
+        info: &SegmentInfo,
+        through: Position,
+    ) -> Result<Vec<Bytes>, StorageError> {
+        let name = segment_name(info.header.sequence);
+        let bytes = read_range(disk, &name, 0, through.offset.min(info.len) as usize)?;
+        let mut at =
+            Position { sequence: info.header.sequence, offset: SEGMENT_HEADER_LEN as u64, ..info.header.previous };
+        let mut frames = Vec::new();
+        while at.offset < through.offset {
+            let FrameCheck::Good(frame) = check_frame(&bytes, at.offset as usize, info.header.log_id, at) else {
+                return Err(StorageError::damaged(name, at.offset, "no sound frame, where one stood before"));
+            };
+            let start = at.offset as usize + FRAME_HEADER_LEN;
+            frames.push(Bytes::copy_from_slice(&bytes[start..start + frame.header.records_len as usize]));
+            at = frame.after;
+        }
+        Ok(frames)
+    }
+
+    /// The zxid of the snapshot that replaced everything before the log, which begins with it and is the only one that counts.
+    pub fn replaced_by(&self) -> Option<Zxid> {
+        let first = &self.segments.first()?.header;
+        (first.previous.sequence == 0 && first.sequence > 1).then_some(first.previous.zxid)
     }
 
     /// The zxid from which on (exclusive) the segments hold everything; nothing if there are none.
@@ -378,7 +424,9 @@ impl Replay<'_> {
             cut: None,
             segments: index.segments.iter().map(|info| (info.header.sequence, info.header.previous.zxid)).collect(),
             prepared: None,
-            stale: Vec::new(),
+            stale: index.void.iter().map(|&sequence| segment_name(sequence)).collect(),
+            installed: None,
+            is_epoch_unnamed: false,
             marker_counter: index.markers.newest.map_or(0, |marker| marker.counter + 1),
             notes: Vec::new(),
         };
@@ -460,6 +508,11 @@ impl Replay<'_> {
         if let Some(log_id) = self.index.log_id
             && log_id != marker.log_id
         {
+            if self.index.replaced_by().is_some() {
+                // The power went between the new log and the end of the old one's marker.
+                tail.stale.push(MARKER_NAME.to_owned());
+                return Ok(());
+            }
             return foreign(format!("it is of log {:016x}, the segments of {log_id:016x}", marker.log_id));
         }
         let end = self.at;

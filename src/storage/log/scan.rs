@@ -13,8 +13,8 @@
 //! among them a hole is a torn tail too (and how much was lost is told).
 
 use super::format::{
-    FLAG_UNSYNCED, FRAME_HEADER_LEN, FrameHeader, FrameLayout, KIND_RECORDS, Position, RECORD_HEADER_LEN, SECTOR_LEN,
-    SEGMENT_HEADER_LEN, frame_field, get_u32, get_u64, is_zero, record_crc, record_field,
+    FLAG_UNSYNCED, FRAME_HEADER_LEN, FrameHeader, FrameLayout, KIND_BASE, KIND_RECORDS, Position, RECORD_HEADER_LEN,
+    SECTOR_LEN, SEGMENT_HEADER_LEN, frame_field, get_u32, get_u64, is_zero, record_crc, record_field,
 };
 use crate::ids::Zxid;
 use crate::storage::disk::BLOCK_LEN;
@@ -162,7 +162,7 @@ fn header_fits(header: &FrameHeader, at: usize, log_id: u64, before: Position) -
         let (found, expected) = (header.zxid_before, before.zxid);
         return Err((CHAIN_BEFORE, format!("a frame that follows {found}, the log before it ends with {expected}")));
     }
-    if header.kind != KIND_RECORDS {
+    if !matches!(header.kind, KIND_RECORDS | KIND_BASE) {
         return Err((KIND, format!("a frame of kind {}, which this release does not know", header.kind)));
     }
     if header.len() != FrameLayout::of(header.records_len as usize).len {
@@ -221,7 +221,9 @@ fn check_records(header: &FrameHeader, bytes: &[u8]) -> Result<(), (usize, Strin
         records += 1;
         at += record.len();
     }
-    if records == 0 || records != header.records || chain != header.chain_after || zxid != header.zxid_last {
+    let is_base = header.kind == KIND_BASE && header.zxid_first == header.zxid_before;
+    if (records == 0) != is_base || records != header.records || chain != header.chain_after || zxid != header.zxid_last
+    {
         return Err((0, "records that are not those of the frame header".to_owned()));
     }
     Ok(())

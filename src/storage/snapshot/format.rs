@@ -86,6 +86,17 @@ pub fn temporary_name(zxid: Zxid) -> String {
     format!("{}.tmp", snapshot_name(zxid))
 }
 
+/// Name of a snapshot of this zxid that is to replace all that is there: complete, but of no meaning until the log that begins
+/// with it is there.
+pub fn installed_name(zxid: Zxid) -> String {
+    format!("{}.install", snapshot_name(zxid))
+}
+
+/// The zxid in such a name.
+pub fn installed_zxid(name: &str) -> Option<Zxid> {
+    name.strip_suffix(".install").and_then(snapshot_zxid)
+}
+
 /// Whether a name is that of a snapshot that was never finished.
 pub fn is_temporary(name: &str) -> bool {
     name.strip_suffix(".tmp").is_some_and(|name| snapshot_zxid(name).is_some())

@@ -47,9 +47,13 @@ impl SnapshotReader {
     /// # Errors
     /// [`StorageError::Damaged`] if the header is not sound.
     pub fn open(disk: &mut dyn Disk, zxid: Zxid) -> Result<Self, StorageError> {
-        let name = snapshot_name(zxid);
-        let file = disk.open(&name)?;
-        let mut reader = Self::of_file(name, file, zxid);
+        Self::open_named(disk, &snapshot_name(zxid), zxid)
+    }
+
+    /// As [`Self::open`], of a file that has another name.
+    pub(crate) fn open_named(disk: &mut dyn Disk, name: &str, zxid: Zxid) -> Result<Self, StorageError> {
+        let file = disk.open(name)?;
+        let mut reader = Self::of_file(name.to_owned(), file, zxid);
         match reader.next_frame_of_any_kind(disk) {
             Ok(_) => Ok(reader),
             Err(problem) => {

@@ -17,6 +17,14 @@ use crate::zab::follows;
 /// it is alive.
 const PINGS_MAX: usize = 1024;
 
+/// A record that a quorum does not hold yet.
+#[derive(Clone, Debug)]
+pub(super) struct Proposal {
+    pub(super) zxid: Zxid,
+    pub(super) record: Bytes,
+    /// See [`Leader::propose`].
+    ends_batch: bool,
+}
 /// Most syncs of learners that are not yet answered; the learner that brings one more is closed.
 const SYNCS_MAX: usize = 1 << 18;
 
@@ -47,9 +55,12 @@ impl Leader {
     /// At the last zxid of the epoch nothing is proposed, the leader steps down instead (ZOOKEEPER-1277): the caller drops the
     /// transaction with everything else that is not committed.
     ///
+    /// Records are committed up to one that `ends_batch`, never in the middle: the caller has a version of its state at these
+    /// places only, and a learner may need the state at what is committed.
+    ///
     /// # Panics
     /// If the leader is not established, or the zxid is not the next one.
-    pub fn propose(&mut self, now: Instant, zxid: Zxid, record: Bytes) {
+    pub fn propose(&mut self, now: Instant, zxid: Zxid, record: Bytes, ends_batch: bool) {
         if self.phase == LeaderPhase::Dead {
             return;
         }
@@ -73,7 +84,7 @@ impl Leader {
         }
         self.proposed_bytes += record.len() as u64;
         self.outstanding_bytes += record.len();
-        self.outstanding.push_back((zxid, record));
+        self.outstanding.push_back(Proposal { zxid, record, ends_batch });
     }
 
     /// The leader's own log holds everything up to here.
@@ -103,10 +114,13 @@ impl Leader {
         }
         let mut acks = vec![(self.durable, self.options.my_id)];
         acks.extend(self.links.values().filter(|link| link.has_joined()).map(|link| (link.acked, link.server)));
-        let through = self.held_by_quorum(acks, self.committed).unwrap_or(self.committed).min(self.last_proposed);
-        if through > self.committed {
-            while self.outstanding.front().is_some_and(|(zxid, _)| *zxid <= through) {
-                let (zxid, record) = self.outstanding.pop_front().expect("it has a first one");
+        let held = self.held_by_quorum(acks, self.committed).unwrap_or(self.committed);
+        let whole =
+            self.outstanding.iter().take_while(|proposal| proposal.zxid <= held).filter(|proposal| proposal.ends_batch);
+        if let Some(through) = whole.last().map(|proposal| proposal.zxid) {
+            while let Some(Proposal { zxid, record, .. }) =
+                self.outstanding.pop_front_if(|proposal| proposal.zxid <= through)
+            {
                 self.outstanding_bytes -= record.len();
                 for (id, link) in self.links.iter().filter(|(_, link)| link.is_forwarding()) {
                     let packet = if link.observer {

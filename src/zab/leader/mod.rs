@@ -16,8 +16,6 @@ pub(super) mod sync;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use self::broadcast::PendingSync;
 use self::link::{Link, Stage};
 use super::{History, LinkId, Options};
@@ -179,7 +177,7 @@ pub struct Leader {
     electing: BTreeSet<ServerId>,
     new_leader_acks: BTreeSet<ServerId>,
     /// Proposed and not committed, in order.
-    outstanding: VecDeque<(Zxid, Bytes)>,
+    outstanding: VecDeque<broadcast::Proposal>,
     outstanding_bytes: usize,
     /// All bytes ever proposed.
     proposed_bytes: u64,

@@ -7,6 +7,7 @@
 
 use bytes::Bytes;
 
+use super::broadcast;
 use super::link::Stage;
 use super::{Leader, LeaderAction, LinkId};
 use crate::ids::Zxid;
@@ -102,7 +103,7 @@ impl Leader {
         }
         if !is_observer {
             for index in 0..self.outstanding.len() {
-                let (zxid, record) = self.outstanding[index].clone();
+                let broadcast::Proposal { zxid, record, .. } = self.outstanding[index].clone();
                 self.send(id, QuorumPacket::with_data(PacketType::PROPOSAL, zxid, record));
             }
         }

@@ -1,5 +1,7 @@
 //! The leader's rules, one by one, as the learners' packets bring them out. Names begin with the ZooKeeper issue they are about.
 
+use bytes::Bytes;
+
 use std::sync::Arc;
 
 use super::*;
@@ -131,7 +133,7 @@ fn join(leader: &mut Leader, link: LinkId, greeting: QuorumPacket, last: Zxid, h
 
 fn propose(leader: &mut Leader, counter: u32) -> Zxid {
     let zxid = zxid(5, counter);
-    leader.propose(NOW, zxid, record((zxid, 1)));
+    leader.propose(NOW, zxid, record((zxid, 1)), true);
     zxid
 }
 
@@ -356,12 +358,12 @@ fn an_ack_counts_only_on_the_link_on_which_it_came() {
 fn zk1277_the_leader_steps_down_before_the_counter_overflows() {
     let mut leader = established();
     leader.last_proposed = zxid(5, u32::MAX - 2);
-    leader.propose(NOW, zxid(5, u32::MAX - 1), Bytes::new());
+    leader.propose(NOW, zxid(5, u32::MAX - 1), Bytes::new(), true);
     assert_eq!(kinds(&actions(&mut leader), A), [PacketType::PROPOSAL]);
-    leader.propose(NOW, zxid(5, u32::MAX), Bytes::new());
+    leader.propose(NOW, zxid(5, u32::MAX), Bytes::new(), true);
     let caused = actions(&mut leader);
     assert!(matches!(caused[..], [LeaderAction::StepDown { .. }]), "{caused:?}");
-    leader.propose(NOW, zxid(6, 1), Bytes::new());
+    leader.propose(NOW, zxid(6, 1), Bytes::new(), true);
     assert_eq!((actions(&mut leader), leader.timer()), (vec![], None), "nothing follows");
 }
 
@@ -547,7 +549,7 @@ fn one_server_alone_is_a_quorum() {
     assert_eq!(actions(&mut leader), [LeaderAction::SaveEpochs { accepted: None, current: Some(Epoch(1)) }]);
     leader.epochs_saved(NOW, Epoch(1), Epoch(1));
     assert_eq!(actions(&mut leader), [LeaderAction::Established { epoch: Epoch(1) }]);
-    leader.propose(NOW, zxid(1, 1), Bytes::new());
+    leader.propose(NOW, zxid(1, 1), Bytes::new(), true);
     leader.sync_request();
     assert_eq!(actions(&mut leader), []);
     leader.durable(NOW, zxid(1, 1));
@@ -578,10 +580,10 @@ fn links_and_proposals_are_bounded() {
     let big = Bytes::from(vec![0; OUTSTANDING_BYTES_MAX / 4]);
     for counter in 1..=8 {
         assert_eq!(leader.has_room(), counter <= 4);
-        leader.propose(NOW, zxid(5, counter), big.clone());
+        leader.propose(NOW, zxid(5, counter), big.clone(), true);
     }
     actions(&mut leader);
-    leader.propose(NOW, zxid(5, 9), big);
+    leader.propose(NOW, zxid(5, 9), big, true);
     assert!(steps_down(&actions(&mut leader), "proposals wait"));
 }
 
@@ -596,7 +598,7 @@ fn a_learner_that_does_not_read_is_closed_before_its_queue_grows_too_long() {
         let closed = loop {
             counter += 1;
             let next = zxid(5, counter);
-            leader.propose(NOW, next, big.clone());
+            leader.propose(NOW, next, big.clone(), true);
             leader.durable(NOW, next);
             feed(&mut leader, A, ack(next));
             leader.ping_all();

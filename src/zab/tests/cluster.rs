@@ -521,7 +521,7 @@ impl Cluster {
             return;
         }
         let txn = (leader.last_proposed().next(), number);
-        leader.propose(now, txn.0, record(txn));
+        leader.propose(now, txn.0, record(txn), true);
         node.log.push(txn);
         self.queue_for_disk(id, DiskOp::Append(txn));
     }

@@ -1,0 +1,432 @@
+//! How a server is part of an ensemble: what it has to know from the start, and what it keeps over all its roles.
+
+mod disk;
+mod following;
+mod leading;
+mod report;
+mod waiting;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use self::following::Following;
+use self::leading::Leading;
+pub(super) use self::leading::{LearnerRequest, SessionList};
+use super::Replica;
+use crate::election::{self, Election, ElectionAction, Outcome};
+use crate::ids::{Epoch, ServerId, Zxid};
+use crate::pipeline::{self, Pipeline};
+use crate::quorum::Membership;
+use crate::replica::batch::OpenBatch;
+use crate::replica::event::{Action, DialId, Now, Options};
+use crate::replica::message::{Standing, ToShard};
+pub use crate::storage::epochs::Epochs;
+use crate::storage::log::Batch;
+use crate::time::Instant;
+use crate::wire::election::{Notification, ServerState};
+use crate::zab::{self, History, HistoryOptions, Leader, Learner};
+
+/// How the server takes part; `config` fills it.
+#[derive(Clone, Debug)]
+pub struct EnsembleOptions {
+    /// This server.
+    pub my_id: ServerId,
+    /// All servers, this one among them.
+    pub membership: Arc<Membership>,
+    /// `tickTime`, milliseconds.
+    pub tick_ms: u32,
+    /// `initLimit`: ticks that a learner may take to connect and to synchronise.
+    pub init_limit: u32,
+    /// `syncLimit`: ticks after which a silent peer is given up.
+    pub sync_limit: u32,
+    /// `fastleader.minNotificationInterval`, milliseconds.
+    pub notification_min_ms: u64,
+    /// `fastleader.maxNotificationInterval`, milliseconds.
+    pub notification_max_ms: u64,
+    /// How long a server that sees a quorum for its vote waits for a better one, milliseconds (`finalizeWait`).
+    pub finalize_wait_ms: u64,
+    /// `leader.maxTimeToWaitForEpoch`, milliseconds; `None`: no limit of its own.
+    pub epoch_wait_max_ms: Option<u64>,
+    /// `readonlymode.enabled`: whether clients that are content with reading are served without a leader.
+    pub read_only_mode: bool,
+    /// `localSessionsEnabled`.
+    pub local_sessions: bool,
+    /// `localSessionsUpgradingEnabled`.
+    pub local_session_upgrading: bool,
+    /// `forceSnapshotSync`: whether a leader always sends its whole state.
+    pub force_snapshot_sync: bool,
+    /// Committed transactions that are kept for learners that come back.
+    pub history: HistoryOptions,
+    /// The longest data of a packet between servers that is taken, in bytes (`jute.maxbuffer` and what a leader adds to it).
+    pub packet_bytes_max: usize,
+}
+
+/// What a member keeps whatever its role is.
+pub(super) struct Ensemble {
+    pub(super) options: EnsembleOptions,
+    pub(super) election: Election,
+    pub(super) epochs: Epochs,
+    /// The newest records of the history, through the last one that was applied.
+    pub(super) history: History,
+    pub(super) role: Role,
+    /// The last record that was handed to the log, and the last that is durable there.
+    pub(super) log_end: Zxid,
+    pub(super) log_durable: Zxid,
+    /// Records that wait for room in the log, oldest first, with their number.
+    pub(super) held: VecDeque<(Batch, u64)>,
+    /// What the storage was asked for in order, and has not answered yet.
+    pub(super) storage: VecDeque<StorageWork>,
+    /// Counts the roles: what was asked for in one is not answered to the next.
+    pub(super) role_number: u64,
+    pub(super) next_dial: u32,
+    pub(super) looking_since: Instant,
+    pub(super) elections: u64,
+    pub(super) election_ms: Option<u64>,
+    pub(super) commits: u64,
+    /// The epoch of the leader under which it serves or served last.
+    pub(super) epoch: Epoch,
+    /// The last leader's records did not fit: the next is asked for its whole state.
+    pub(super) want_snapshot: bool,
+}
+
+/// What the storage does for a member beside appending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum StorageWork {
+    /// Epochs, for the role of this number.
+    Save { role: u64, epochs: Epochs },
+    /// A truncation to this zxid.
+    Truncate { role: u64, to: Zxid },
+    /// The state of a leader.
+    Install { role: u64, zxid: Zxid },
+}
+
+/// What a member does.
+pub(super) enum Role {
+    /// It had another role, or has just started: what was handed to the storage becomes durable, then the election begins.
+    Settling,
+    /// It votes.
+    Looking,
+    /// It was elected.
+    Leading(Box<Leading>),
+    /// Another was elected; with or without a vote.
+    Following(Box<Following>),
+}
+
+impl Ensemble {
+    /// The number for the next connection to a leader.
+    fn take_dial(&mut self) -> DialId {
+        self.next_dial += 1;
+        DialId(self.next_dial)
+    }
+
+    /// Whether it has no role at present.
+    const fn is_looking(&self) -> bool {
+        matches!(self.role, Role::Settling | Role::Looking)
+    }
+
+    fn zab_options(&mut self) -> zab::Options {
+        let mut options = zab::Options::new(self.options.my_id, self.options.membership.clone());
+        options.tick_ms = u64::from(self.options.tick_ms);
+        options.init_limit = self.options.init_limit;
+        options.sync_limit = self.options.sync_limit;
+        options.max_time_to_wait_for_epoch_ms = self.options.epoch_wait_max_ms;
+        options.force_snapshot_sync = self.options.force_snapshot_sync;
+        options.want_snapshot = std::mem::take(&mut self.want_snapshot);
+        options
+    }
+}
+
+impl Replica {
+    /// A member of an ensemble whose state recovery has brought back into `pipeline`, with the last records of its log in `history`.
+    /// It serves nobody before an election is won by it or by another.
+    pub fn join(
+        options: Options,
+        ensemble: EnsembleOptions,
+        mut pipeline: Pipeline,
+        epochs: Epochs,
+        history: History,
+        now: Now,
+    ) -> Self {
+        let last = pipeline.view().zxid();
+        assert_eq!(history.last_processed(), last, "the history ends where the tree does");
+        pipeline.join(pipeline::Ensemble {
+            server_id: ensemble.my_id,
+            local_sessions: ensemble.local_sessions,
+            local_sessions_upgrading: ensemble.local_session_upgrading,
+        });
+        let election = Election::new(election::Options {
+            finalize_wait_ms: ensemble.finalize_wait_ms,
+            notification_interval_min_ms: ensemble.notification_min_ms,
+            notification_interval_max_ms: ensemble.notification_max_ms,
+            ..election::Options::new(ensemble.my_id, ensemble.membership.clone())
+        });
+        let mut replica = Self::new(options, pipeline, now);
+        replica.ensemble = Some(Box::new(Ensemble {
+            election,
+            epochs,
+            history,
+            role: Role::Settling,
+            log_end: last,
+            log_durable: last,
+            held: VecDeque::new(),
+            storage: VecDeque::new(),
+            role_number: 0,
+            next_dial: 0,
+            looking_since: now.instant,
+            elections: 0,
+            election_ms: None,
+            commits: 0,
+            epoch: Epoch(0),
+            want_snapshot: false,
+            options: ensemble,
+        }));
+        replica.drive(now);
+        replica
+    }
+
+    /// What it is in its ensemble.
+    pub fn standing(&self) -> Standing {
+        match self.ensemble.as_deref().map(|ensemble| &ensemble.role) {
+            None => Standing::Standalone,
+            Some(Role::Leading(leading)) if leading.is_established => Standing::Leading,
+            Some(Role::Following(following)) if following.is_serving && following.is_observer => Standing::Observing,
+            Some(Role::Following(following)) if following.is_serving => Standing::Following,
+            Some(_) => Standing::Looking,
+        }
+    }
+
+    /// When it has to be ticked at the latest, if sooner than usual.
+    pub fn next_timer(&self) -> Option<Instant> {
+        let ensemble = self.ensemble.as_deref()?;
+        let of_role = match &ensemble.role {
+            Role::Settling | Role::Looking => None,
+            Role::Leading(leading) => leading.zab.timer(),
+            Role::Following(following) => following.zab.timer(),
+        };
+        of_role.into_iter().chain(ensemble.election.timer()).min()
+    }
+
+    pub(super) fn tick_ensemble(&mut self, now: Now) {
+        let Some(ensemble) = self.ensemble.as_deref_mut() else { return };
+        ensemble.election.tick(now.instant);
+        match &mut ensemble.role {
+            Role::Settling | Role::Looking => {}
+            Role::Leading(leading) => leading.zab.tick(now.instant),
+            Role::Following(following) => following.zab.tick(now.instant),
+        }
+        self.drive(now);
+    }
+
+    /// The log is durable through this.
+    pub(super) fn handle_durable(&mut self, now: Now, through: Zxid) {
+        let Some(ensemble) = self.ensemble.as_deref_mut() else {
+            return self.handle_committed(through);
+        };
+        // A truncation or another state may have come between: the log ends where it says.
+        ensemble.log_durable = through;
+        match &mut ensemble.role {
+            Role::Settling | Role::Looking => {}
+            Role::Leading(leading) => leading.zab.durable(now.instant, through),
+            Role::Following(following) => following.zab.durable(now.instant, through),
+        }
+        self.begin_snapshot();
+    }
+
+    /// Another server tells its vote.
+    pub(super) fn handle_notification(&mut self, now: Now, from: ServerId, bytes: &[u8]) {
+        let Some(ensemble) = self.ensemble.as_deref_mut() else { return };
+        match Notification::decode(bytes) {
+            Ok(notification) => ensemble.election.handle(now.instant, from, &notification),
+            Err(error) => tracing::warn!(from = from.0, %error, "a vote that cannot be read is dropped"),
+        }
+    }
+
+    /// Whether another server can be asked for its vote: nobody waits for those that cannot.
+    pub(super) fn handle_peer(&mut self, now: Now, peer: ServerId, is_connected: bool) {
+        let Some(ensemble) = self.ensemble.as_deref_mut() else { return };
+        if is_connected {
+            ensemble.election.connected(now.instant, peer);
+        } else {
+            ensemble.election.disconnected(now.instant, peer);
+        }
+    }
+
+    pub(super) fn packet_bytes_max(&self) -> usize {
+        self.ensemble.as_deref().map_or(0, |ensemble| ensemble.options.packet_bytes_max)
+    }
+
+    /// Lets every machine say what it has to say, and does it.
+    pub(super) fn drive(&mut self, now: Now) {
+        loop {
+            self.drive_leader(now);
+            self.drive_learner(now);
+            let Some(ensemble) = self.ensemble.as_deref_mut() else { return };
+            if let Some(action) = ensemble.election.poll() {
+                self.do_election(now, action);
+            } else if !self.begin_election(now) {
+                return;
+            }
+        }
+    }
+
+    /// Begins to vote when everything that was handed to the storage is durable: a vote names the last transaction of the log, and
+    /// what it says is a promise. Whether it did.
+    fn begin_election(&mut self, now: Now) -> bool {
+        let Some(ensemble) = self.ensemble.as_deref_mut() else { return false };
+        let is_settled = ensemble.storage.is_empty() && ensemble.log_durable >= ensemble.log_end;
+        if !matches!(ensemble.role, Role::Settling) || !is_settled {
+            return false;
+        }
+        assert_eq!(
+            ensemble.log_end,
+            ensemble.history.last_record(),
+            "a member that votes has applied its whole log, and logged what it has applied"
+        );
+        ensemble.role = Role::Looking;
+        ensemble.looking_since = now.instant;
+        ensemble.elections += 1;
+        ensemble.election.start(now.instant, ensemble.log_end, ensemble.epochs.current);
+        true
+    }
+
+    fn do_election(&mut self, now: Now, action: ElectionAction) {
+        let ensemble = self.ensemble.as_deref_mut().expect("only members vote");
+        match action {
+            ElectionAction::Send { to, notification } => {
+                let mut bytes = Vec::new();
+                notification.encode(&mut bytes);
+                self.actions.push_back(Action::Notify { to, bytes: bytes.into() });
+            }
+            ElectionAction::Elected(outcome) => self.take_role(now, &outcome),
+            ElectionAction::MembershipSeen(membership) => {
+                // To take over another configuration is a reconfiguration, which is not built yet.
+                tracing::warn!(
+                    version = membership.version,
+                    "another server has a newer configuration: not taken over"
+                );
+            }
+            ElectionAction::VoterLooking(voter) => {
+                if let Role::Leading(leading) = &mut ensemble.role {
+                    leading.zab.voter_looking(now.instant, voter);
+                }
+            }
+        }
+    }
+
+    /// The election has ended.
+    fn take_role(&mut self, now: Now, outcome: &Outcome) {
+        let version = self.pipeline.cut();
+        let packet_bytes_max = self.packet_bytes_max();
+        let ensemble = self.ensemble.as_deref_mut().expect("only members vote");
+        assert!(matches!(ensemble.role, Role::Looking), "only who looks for a leader finds one");
+        let took = now.instant.since(ensemble.looking_since);
+        let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        ensemble.election_ms = Some(took_ms);
+        ensemble.role_number += 1;
+        let options = ensemble.zab_options();
+        let (Epochs { accepted, current }, log_end) = (ensemble.epochs, ensemble.log_end);
+        if outcome.role == ServerState::Leading {
+            tracing::info!(took_ms, zxid = %log_end, "elected");
+            let zab = Leader::new(options, now.instant, accepted, current, log_end);
+            ensemble.role = Role::Leading(Box::new(Leading::new(zab, version.clone(), now.instant)));
+            self.published = version.zxid();
+            self.published_version = version;
+            self.actions.push_back(Action::Listen(true));
+        } else {
+            let is_observer = outcome.role == ServerState::Observing;
+            tracing::info!(leader = outcome.leader.0, took_ms, zxid = %log_end, "a leader is elected");
+            let dial = ensemble.take_dial();
+            let zab = Learner::new(options, now.instant, is_observer, outcome.leader, accepted, current, log_end);
+            let following = Following::new(zab, dial, is_observer, packet_bytes_max, now.instant);
+            ensemble.role = Role::Following(Box::new(following));
+            self.actions.push_back(Action::Dial(dial, outcome.leader));
+        }
+    }
+
+    /// The newest state is the one to be served next, to clients and to learners.
+    fn publish_head(&mut self) {
+        self.published_version = self.pipeline.cut();
+        self.published = self.published_version.zxid();
+    }
+
+    /// Tells the shards whom the server serves from now on.
+    pub(super) fn stand(&mut self, standing: Standing) {
+        for shard in 0..self.options.shards {
+            let version = self.published_version.clone();
+            self.actions.push_back(Action::ToShard(shard, ToShard::Standing(standing, version)));
+        }
+    }
+
+    /// Gives the present role up: what was decided stays, what was not is in the log and may be decided by the next leader.
+    pub(super) fn stand_down(&mut self, now: Now, why: &str) {
+        let was_serving = self.is_deciding() || self.is_forwarding();
+        let ensemble = self.ensemble.as_deref_mut().expect("only members stand down");
+        let role = std::mem::replace(&mut ensemble.role, Role::Settling);
+        let mut held = std::mem::take(&mut ensemble.held);
+        match role {
+            Role::Settling => {}
+            Role::Looking => panic!("who looks for a leader has no role to give up"),
+            Role::Leading(mut leading) => {
+                let led_ms = now.instant.since(leading.since).as_millis() as u64;
+                tracing::warn!(why, led_ms, "this server leads no longer: an election begins");
+                self.actions.push_back(Action::Listen(false));
+                self.log_rest(leading.take_proposed());
+            }
+            Role::Following(mut following) => {
+                let followed_ms = now.instant.since(following.since).as_millis() as u64;
+                let leader = following.zab.leader().0;
+                tracing::warn!(why, leader, followed_ms, "this server follows no longer: an election begins");
+                self.actions.push_back(Action::HangUp(following.dial));
+                // Some of what waits for the log may be applied already, as the leader decides without this server's log: so
+                // all of it goes there, and waits for its room there.
+                held.extend(following.take_unlogged());
+                for (batch, records) in held {
+                    self.append(batch, records);
+                }
+                let log_end = self.ensemble.as_deref().expect("it was there just now").log_end;
+                for (zxid, record) in following.take_pending().into_iter().filter(|(zxid, _)| *zxid <= log_end) {
+                    if let Err(error) = self.follow(now, zxid, record, false) {
+                        panic!("transaction {zxid} was logged by this server and cannot be applied: {error}");
+                    }
+                }
+            }
+        }
+        self.open = OpenBatch::new(self.options.shards);
+        self.in_flight.clear();
+        self.stalled.clear();
+        self.snapshot_running &= self.snapshot_waiting.take().is_none();
+        self.segment_number += 1;
+        // What was applied stays: the log has it, and the next leader may. What it does not have is cut off then, here and there.
+        let head = self.pipeline.cut();
+        self.pipeline.committed(head.zxid());
+        self.pipeline.rewind(&head, now.instant);
+        if was_serving {
+            self.stand(Standing::Looking);
+        }
+    }
+
+    /// A leader's last records, which were applied and not yet logged, go to the log, and all that was not committed into the
+    /// history: who has applied a record has it in both.
+    fn log_rest(&mut self, outstanding: impl IntoIterator<Item = (Zxid, Bytes)>) {
+        self.end_segment();
+        let batch = std::mem::replace(&mut self.open, OpenBatch::new(self.options.shards));
+        let ensemble = self.ensemble.as_deref_mut().expect("only members stand down");
+        for (zxid, record) in outstanding {
+            ensemble.history.push(zxid, record);
+        }
+        let records = Bytes::from(batch.proposals);
+        let mut start = 0;
+        for (zxid, end) in batch.proposal_ends {
+            ensemble.history.push(zxid, records.slice(start..end));
+            start = end;
+        }
+        if let Some(records) = batch.log.finish() {
+            self.append(records, batch.records);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

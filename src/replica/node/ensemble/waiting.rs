@@ -1,0 +1,161 @@
+//! What the clients of a learner wait for: requests that went to the leader, each session's in order.
+//!
+//! A write comes back as a committed transaction with the session and the number of its request; a `sync` comes back as a SYNC
+//! packet, in the order in which they were sent. An answer goes out only from the front of its session's line, so a client
+//! is answered in the order of its requests, whatever order the leader's answers come in (Apache's `CommitProcessor`).
+
+use std::collections::{HashMap, VecDeque};
+
+use bytes::Bytes;
+use foldhash::fast::FixedState;
+
+use crate::ids::{SessionId, Zxid};
+use crate::replica::message::ConnectionId;
+use crate::wire::acl::Id;
+use crate::wire::error_code::ErrorCode;
+use crate::wire::header::Xid;
+use crate::wire::jute::Put;
+use crate::wire::op::OpCode;
+use crate::wire::response::put_reply;
+
+/// A request under way.
+#[derive(Debug)]
+pub(in crate::replica) struct Waiting {
+    /// Who asked.
+    pub(in crate::replica) connection: ConnectionId,
+    /// The client's number for it.
+    pub(in crate::replica) xid: Xid,
+    /// What for; [`OpCode::CREATE_SESSION`] stands for the handshake.
+    pub(in crate::replica) op: OpCode,
+    /// Whether reads of the session wait for the state before this write.
+    pub(in crate::replica) after_read: bool,
+    /// Why its outcome will be an error, if this server knows that better than the leader.
+    pub(in crate::replica) refused: Option<ErrorCode>,
+    /// The answer, if it is known and waits for those before it only.
+    answer: Option<Answer>,
+    /// What goes to the leader, until it does.
+    unsent: Option<Unsent>,
+}
+
+/// A request that has not gone to the leader yet.
+#[derive(Debug)]
+pub(in crate::replica) struct Unsent {
+    pub(in crate::replica) body: Bytes,
+    pub(in crate::replica) identities: Vec<Id<'static>>,
+    /// Of a `sync`: what the answer repeats.
+    pub(in crate::replica) path: Option<String>,
+}
+
+/// An answer that waits for its turn.
+#[derive(Debug)]
+pub(in crate::replica) struct Answer {
+    pub(in crate::replica) frame: Vec<u8>,
+    /// Whether the connection ends behind it.
+    pub(in crate::replica) close: bool,
+}
+
+impl Waiting {
+    pub(in crate::replica) fn new(connection: ConnectionId, xid: Xid, op: OpCode) -> Self {
+        Self { connection, xid, op, after_read: false, refused: None, answer: None, unsent: None }
+    }
+
+    /// The same with what is still to be sent.
+    pub(in crate::replica) fn unsent(mut self, unsent: Unsent) -> Self {
+        self.unsent = Some(unsent);
+        self
+    }
+
+    /// The same with its answer.
+    pub(in crate::replica) fn answered(mut self, frame: Vec<u8>, close: bool) -> Self {
+        self.answer = Some(Answer { frame, close });
+        self
+    }
+}
+
+/// A `sync` under way.
+#[derive(Debug)]
+struct Sync {
+    session: SessionId,
+    connection: ConnectionId,
+    xid: Xid,
+    /// What the answer repeats.
+    path: Option<String>,
+}
+
+/// All that wait.
+#[derive(Default)]
+pub(in crate::replica) struct WaitingLines {
+    lines: HashMap<SessionId, VecDeque<Waiting>, FixedState>,
+    /// The `sync` requests under way, in the order in which they went to the leader.
+    syncs: VecDeque<Sync>,
+}
+
+impl WaitingLines {
+    /// One more at the end of its session's line.
+    pub(in crate::replica) fn push(&mut self, session: SessionId, waiting: Waiting) {
+        self.lines.entry(session).or_default().push_back(waiting);
+    }
+
+    /// The next request of a session that goes to the leader; it counts as sent then. None if there is none, or a `sync` before it
+    /// is under way.
+    pub(in crate::replica) fn next_to_send(&mut self, session: SessionId) -> Option<(OpCode, Xid, Unsent)> {
+        let line = self.lines.get_mut(&session)?;
+        let next = line
+            .iter_mut()
+            .find(|waiting| waiting.unsent.is_some() || (waiting.op == OpCode::SYNC && waiting.answer.is_none()))?;
+        let mut unsent = next.unsent.take()?;
+        if next.op == OpCode::SYNC {
+            let path = unsent.path.take();
+            self.syncs.push_back(Sync { session, connection: next.connection, xid: next.xid, path });
+        }
+        Some((next.op, next.xid, unsent))
+    }
+
+    /// How many `sync` requests wait.
+    pub(in crate::replica) fn syncs(&self) -> usize {
+        self.syncs.len()
+    }
+
+    /// The oldest `sync` is back; everything through `zxid` is applied. Its session.
+    pub(in crate::replica) fn sync_done(&mut self, zxid: Zxid) -> Option<SessionId> {
+        let Sync { session, connection, xid, path } = self.syncs.pop_front()?;
+        let waiting = self.lines.get_mut(&session)?.iter_mut().find(|waiting| {
+            waiting.op == OpCode::SYNC
+                && (waiting.xid, waiting.connection) == (xid, connection)
+                && waiting.answer.is_none()
+        })?;
+        let mut frame = Vec::new();
+        put_reply(&mut frame, xid, zxid, |out| out.put_buffer(path.as_deref().map(str::as_bytes)));
+        waiting.answer = Some(Answer { frame, close: false });
+        Some(session)
+    }
+
+    /// The request of which this transaction is the outcome, if it came over this server and everything before it is answered.
+    pub(in crate::replica) fn front(&self, session: SessionId, cxid: i32) -> Option<&Waiting> {
+        let front = self.lines.get(&session)?.front()?;
+        (front.answer.is_none() && front.op != OpCode::SYNC && front.xid.0 == cxid).then_some(front)
+    }
+
+    /// Takes it out.
+    pub(in crate::replica) fn pop(&mut self, session: SessionId) -> Option<Waiting> {
+        let line = self.lines.get_mut(&session)?;
+        let front = line.pop_front();
+        if line.is_empty() {
+            self.lines.remove(&session);
+        }
+        front
+    }
+
+    /// The next answer that waits for nothing any longer.
+    pub(in crate::replica) fn pop_answered(&mut self, session: SessionId) -> Option<(Waiting, Answer)> {
+        self.lines.get(&session)?.front()?.answer.as_ref()?;
+        let mut waiting = self.pop(session).expect("there is a front");
+        let answer = waiting.answer.take().expect("it was there just now");
+        Some((waiting, answer))
+    }
+
+    /// Nothing more of this session will come back: its line is forgotten, its syncs keep their places.
+    pub(in crate::replica) fn forget(&mut self, session: SessionId) {
+        self.lines.remove(&session);
+    }
+}
