@@ -175,6 +175,8 @@ pub(in crate::zab) struct Cluster {
     next_link: u32,
     next_number: i64,
     pub(super) canonical: Vec<Txn>,
+    /// Leaders' epochs, with how much of `canonical` they have committed.
+    pub(super) growth: Vec<(Epoch, usize)>,
     pub(in crate::zab) marks: Marks,
 }
 
@@ -214,6 +216,7 @@ impl Cluster {
             next_link: 0,
             next_number: 0,
             canonical: Vec::new(),
+            growth: Vec::new(),
             marks: Marks::default(),
         }
     }
@@ -785,7 +788,7 @@ impl Cluster {
                 {
                     history.epoch_started(epoch);
                 }
-                self.check_established(id);
+                self.check_established(id, epoch);
             }
             LeaderAction::Commit { through } => {
                 let node = self.node(id);
@@ -795,7 +798,7 @@ impl Cluster {
                     node.applied += 1;
                 }
                 assert_eq!(history.last_processed(), through, "commits are in order");
-                self.check_leader(id);
+                self.check_leader(id, through.epoch());
             }
             LeaderAction::Request { .. } => self.propose(id),
             LeaderAction::Revalidate { .. } | LeaderAction::Touch { .. } => {}
