@@ -2,8 +2,8 @@
 //!
 //! Invariants: no packet that promises an epoch leaves before the epoch is saved; a proposal is committed when a quorum of
 //! participants holds it durably *and* all before it are committed; what a learner acknowledged counts only on the link on
-//! which it did (a learner that comes again may have been told to cut its tail), while its acks of epoch and NEWLEADER count
-//! for good, as they are about a history that later truncations keep.
+//! which it did (a learner that comes again may have been told to cut its tail); so does its ack of NEWLEADER, as who is gone may
+//! follow another leader by now. Its ack of the epoch counts for good: it is a promise.
 //!
 //! Beyond Apache: a SYNC is answered only after a quorum has answered a ping that was sent behind it. So a leader that has been
 //! replaced without knowing it answers none, and a read behind a sync is linearisable.
@@ -249,7 +249,10 @@ impl Leader {
 
     /// The connection is gone.
     pub fn link_closed(&mut self, link: LinkId) {
-        self.links.remove(&link);
+        if let Some(link) = self.links.remove(&link) {
+            // Who is gone may follow another one by now: a leader is established by those who are here.
+            self.new_leader_acks.remove(&link.server);
+        }
         self.syncs.retain(|sync| sync.link != Some(link));
         self.acks_changed = true;
     }

@@ -641,3 +641,14 @@ fn a_learner_that_does_not_read_is_closed_before_its_queue_grows_too_long() {
         assert_eq!(closed, 17, "1 GiB in pieces of 64 MiB");
     }
 }
+
+#[test]
+fn who_left_does_not_establish_the_leader() {
+    let mut leader = synchronising();
+    feed(&mut leader, A, ack(START));
+    leader.link_closed(A);
+    leader.epochs_saved(NOW, EPOCH, EPOCH);
+    assert_eq!((actions(&mut leader), leader.phase()), (vec![], LeaderPhase::Synchronising));
+    join(&mut leader, B, follower_info(2, 5), zxid(4, 7), &history());
+    assert_eq!(leader.phase(), LeaderPhase::Established);
+}
