@@ -290,6 +290,8 @@ fn play(disk: &SimDisk) -> Member {
     member.truncate(Zxid(last.0 - 6));
     member.epochs(Some(4), None);
     member.append(4, 6);
+    // Newer than what is installed below.
+    member.snapshot();
     member.handle(Command::Tick);
     member.settle();
     member.handle(Command::Tick);
