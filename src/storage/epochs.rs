@@ -57,6 +57,9 @@ pub(super) struct Found {
     pub(super) epochs: Epochs,
     /// The current epoch still has the name under which it was written: [`name_current`] is due.
     pub(super) is_unnamed: bool,
+    /// One is taken from the history, for want of a file. It has to be saved before the history goes on: what a leader sends
+    /// to a new member must not pass for an epoch that this member has taken part in.
+    pub(super) is_missing: bool,
 }
 
 /// Gives the current epoch its name. The folder is still to be synced.
@@ -110,7 +113,8 @@ pub(super) fn read(disk: &mut dyn Disk, last: Zxid) -> Result<Found, StorageErro
             format!("the accepted epoch, {}, is less than the current epoch, {}", accepted.0, current.0),
         );
     }
-    Ok(Found { epochs: Epochs { accepted, current }, is_unnamed })
+    let is_missing = files.accepted.is_none() || files.current.is_none();
+    Ok(Found { epochs: Epochs { accepted, current }, is_unnamed, is_missing })
 }
 
 /// Saves epochs; what is `None` stays as it is. Nothing is under way on the disk.

@@ -33,7 +33,7 @@ use std::mem;
 use self::segments::{Next, Retired, Segment};
 use self::snapshots::SnapshotJob;
 use super::disk::{BLOCK_LEN, BlockBuf, Completion, Disk, DiskError, FileId, Operation};
-use super::epochs;
+use super::epochs::{self, Epochs};
 use super::error::StorageError;
 use super::log::format::{
     FrameLayout, NEW_NAME, Position, RECORD_HEADER_LEN, SEGMENT_HEADER_LEN, SEGMENT_LEN_MAX, SegmentHeader,
@@ -359,6 +359,13 @@ impl LogCore {
         }
         if tail.is_epoch_unnamed {
             epochs::name_current(disk)?;
+        }
+        if let Some(Epochs { accepted, current }) = tail.epochs_unsaved {
+            match epochs::save(disk, Some(accepted), Some(current)) {
+                // Without room for them there is none for more history either; the next start comes to the same.
+                Ok(()) | Err(StorageError::Disk(DiskError::Full { .. })) => {}
+                Err(error) => return Err(error),
+            }
         }
         snapshots.sort_unstable();
         let mut next = Next::Absent;

@@ -653,7 +653,7 @@ fn epochs_are_saved_behind_what_was_appended_before() {
         rig.settle();
         assert_eq!(rig.durable(), durable + 3);
         let saved = epochs::read(&mut rig.disk.crash_image(2), Zxid(1)).expect("sound").epochs;
-        assert_eq!(saved, epochs::Epochs { accepted: Epoch(epoch), current: Epoch(epoch - 1) });
+        assert_eq!(saved, Epochs { accepted: Epoch(epoch), current: Epoch(epoch - 1) });
     }
     assert_eq!(rig.disk.files()["acceptedEpoch"], b"5", "as Apache writes it");
 }
