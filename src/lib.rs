@@ -8,7 +8,7 @@
 //! | 7 | [`cli`] | the command line, the shell, the dump tools |
 //! | 6 | [`config`] | the operator's words into the options of the rooms |
 //! | 5 | [`server`] | shards, connections, the log thread; the embedding API |
-//! | 4 | [`replica`], [`admin`], [`rt`] | the node as one state machine; answers as text; glommio and io_uring |
+//! | 4 | [`replica`], [`admin`], [`rt`], [`tls`] | the node as one state machine; answers as text; glommio and io_uring; TLS |
 //! | 3 | [`storage`], [`pipeline`], [`election`], [`zab`] | log, snapshots, recovery; a request into a transaction; votes; broadcast |
 //! | 2 | [`tree`], [`session`], [`watch`], [`quorum`] | what a transaction changes; who decides |
 //! | 1 | [`wire`] | every byte that crosses a boundary |
@@ -27,6 +27,7 @@ pub mod server;
 pub mod session;
 pub mod storage;
 pub mod time;
+pub mod tls;
 pub mod tree;
 pub mod watch;
 pub mod wire;

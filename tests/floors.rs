@@ -20,6 +20,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("replica", 4),
     ("admin", 4),
     ("rt", 4),
+    ("tls", 4),
     ("server", 5),
     ("config", 6),
     // The command line stands on the configuration that it reads.

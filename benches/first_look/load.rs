@@ -67,8 +67,9 @@ pub(crate) struct Load {
 }
 
 impl Load {
+    /// The connections go round the addresses.
     pub(crate) fn new(
-        address: SocketAddr,
+        addresses: &[SocketAddr],
         connections: usize,
         outstanding: usize,
         data_len: usize,
@@ -84,7 +85,7 @@ impl Load {
             seed: 0x9E37_79B9_7F4A_7C15,
         };
         for number in 0..connections {
-            let stream = connect(address)?;
+            let stream = connect(addresses[number % addresses.len()])?;
             let mut stream = TcpStream::from_std(stream);
             load.poll.registry().register(&mut stream, Token(number), Interest::READABLE | Interest::WRITABLE)?;
             load.connections.push(Connection {

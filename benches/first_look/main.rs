@@ -4,6 +4,7 @@
 //! ```sh
 //! tests/lib/setup && cargo build --release && cargo bench --bench first_look
 //! cargo bench --bench first_look -- --rounds 5 --seconds 8 --connections 32 --outstanding 32 --data 100
+//! cargo bench --bench first_look -- --server 127.0.0.1:2181,127.0.0.1:2182 --only set
 //! ```
 //!
 //! Both servers run with their default durability, each alone while it is measured, its data under `target/`. The load comes from
@@ -44,9 +45,12 @@ struct Args {
     /// Znodes.
     #[arg(long, default_value_t = 1000)]
     znodes: usize,
-    /// Start nothing: load the server that listens here.
+    /// Start nothing: load the servers that listen here, the connections spread over them.
+    #[arg(long, value_delimiter = ',')]
+    server: Vec<SocketAddr>,
+    /// Only this workload: get or set.
     #[arg(long)]
-    server: Option<SocketAddr>,
+    only: Option<String>,
     /// Only ours.
     #[arg(long)]
     only_ours: bool,
@@ -66,7 +70,11 @@ fn main() -> ExitCode {
     }
 }
 
-const WORKS: [Work; 2] = [Work::Get, Work::Set];
+impl Args {
+    fn works(&self) -> impl Iterator<Item = Work> {
+        [Work::Get, Work::Set].into_iter().filter(|work| self.only.as_deref().is_none_or(|only| only == work.name()))
+    }
+}
 
 fn run(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
     println!(
@@ -79,18 +87,18 @@ fn run(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
         args.seconds / 2,
         args.rounds
     );
-    if let Some(address) = args.server {
+    if !args.server.is_empty() {
         for round in 1..=args.rounds {
-            measure(args, address, round, "given")?;
+            measure(args, &args.server, round, "given")?;
         }
         return Ok(());
     }
     let kinds: &[Kind] = if args.only_ours { &[Kind::Ours] } else { &[Kind::Apache, Kind::Ours] };
-    let mut rates = vec![vec![Vec::new(); WORKS.len()]; kinds.len()];
+    let mut rates = vec![vec![Vec::new(); args.works().count()]; kinds.len()];
     for round in 1..=args.rounds {
         for (at, kind) in kinds.iter().enumerate() {
             let server = Running::start(*kind)?;
-            let measured = measure(args, server.address(), round, kind.name())?;
+            let measured = measure(args, &[server.address()], round, kind.name())?;
             server.stop()?;
             for (rates, rate) in rates[at].iter_mut().zip(measured) {
                 rates.push(rate);
@@ -98,7 +106,7 @@ fn run(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     if kinds.len() == 2 {
-        for (column, work) in WORKS.iter().enumerate() {
+        for (column, work) in args.works().enumerate() {
             let (theirs, ours) = (median(&mut rates[0][column]), median(&mut rates[1][column]));
             println!(
                 "FIGURE {} apache {theirs:.0}/s ours {ours:.0}/s ratio {:.2} (medians of {} rounds)",
@@ -111,12 +119,12 @@ fn run(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Runs every workload against one server; the rates.
-fn measure(args: &Args, address: SocketAddr, round: usize, name: &str) -> io::Result<Vec<f64>> {
-    let mut load = Load::new(address, args.connections, args.outstanding, args.data, args.znodes)?;
+/// Runs every workload that was asked for against these servers; the rates.
+fn measure(args: &Args, addresses: &[SocketAddr], round: usize, name: &str) -> io::Result<Vec<f64>> {
+    let mut load = Load::new(addresses, args.connections, args.outstanding, args.data, args.znodes)?;
     load.prepare()?;
     let mut rates = Vec::new();
-    for work in WORKS {
+    for work in args.works() {
         load.run(work, Duration::from_secs(args.seconds) / 2)?;
         let result = load.run(work, Duration::from_secs(args.seconds))?;
         println!(

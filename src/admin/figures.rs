@@ -50,6 +50,10 @@ names! {
         SyncProcessorQueued = "sync_processor_request_queued",
         /// Digests that did not agree with a transaction's.
         DigestMismatches = "digest_mismatches_count",
+        /// Connections closed because too many TLS handshakes went on.
+        TlsHandshakesExceeded = "tls_handshake_exceeded",
+        /// TLS handshakes that ended badly.
+        UnsuccessfulHandshakes = "unsuccessful_handshake",
         /// Failures that end the server.
         UnrecoverableErrors = "unrecoverable_error_count",
         /// Snapshots that could not be written.

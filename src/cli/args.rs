@@ -22,6 +22,9 @@ Exit codes:
   2  the command line or the configuration is wrong
   3  the data folder cannot be used";
 
+/// Quiet unless something is wrong, but for a member of an ensemble: who leads since when, and why an election began.
+const LOG_LEVEL_DEFAULT: &str = "warn,zoo_server::replica::node::ensemble=info,zoo_server::server::peers=info";
+
 /// A coordination server that every ZooKeeper client can use unchanged.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "zoo-server", version, after_help = AFTER_HELP, max_term_width = 120)]
@@ -42,7 +45,7 @@ pub(super) struct LogArgs {
         long,
         global = true,
         value_name = "LEVEL",
-        default_value = "warn",
+        default_value = LOG_LEVEL_DEFAULT,
         help_heading = "Logging (to standard error)"
     )]
     pub(super) log_level: String,
@@ -249,7 +252,7 @@ mod tests {
     fn nothing_said_is_run() {
         let cli = Cli::try_parse_from(["zoo-server"]).expect("a good line");
         assert!(cli.command.is_none());
-        assert_eq!((cli.log.log_level.as_str(), cli.log.log_format), ("warn", LogFormat::Text));
+        assert_eq!((cli.log.log_level.as_str(), cli.log.log_format), (LOG_LEVEL_DEFAULT, LogFormat::Text));
         assert_eq!(RunArgs::default().source(), Ok(Source::Default));
     }
 

@@ -99,7 +99,8 @@ impl From<StartError> for Failure {
 /// `None` if the configuration was only to be checked.
 fn start(args: &RunArgs) -> Result<Option<Server>, Failure> {
     let source = args.source().map_err(|problem| Failure::new(EXIT_CONFIG, problem, None, None))?;
-    let config = config::load(&source, &args.settings, &machine::machine())?;
+    let flags: Vec<_> = config::JVM_FLAGS_VARIABLES.iter().filter_map(|name| std::env::var(name).ok()).collect();
+    let config = config::load_with_flags(&source, &flags.join(" "), &args.settings, &machine::machine())?;
     for line in config.notices.lines() {
         tracing::warn!("{line}");
     }
@@ -109,6 +110,9 @@ fn start(args: &RunArgs) -> Result<Option<Server>, Failure> {
     }
     let storage = &config.storage;
     config::prepare(&storage.data_dir, &storage.data_log_dir, storage.autocreate)?;
+    if let Some(quorum) = &config.quorum {
+        config::check_voter(&storage.data_dir, &storage.data_log_dir, quorum.db_autocreate)?;
+    }
     let random = || machine::random().map_err(|error| Failure::new(EXIT_FAILED, error, Some(&"/dev/urandom"), None));
     let mut options = config.server_options(&Start {
         now: clock::now(),
@@ -118,7 +122,7 @@ fn start(args: &RunArgs) -> Result<Option<Server>, Failure> {
     });
     options.fault = fault()?;
     let server = Server::start(options)?;
-    say(&banner(&config, server.address(), server.is_direct()));
+    say(&banner(&config, server.address(), server.secure_address(), server.is_direct()));
     Ok(Some(server))
 }
 
@@ -168,16 +172,23 @@ fn say(text: &str) {
 }
 
 /// Where it listens, where its data is, and how to reach it.
-fn banner(config: &Config, address: SocketAddr, is_direct: bool) -> String {
+fn banner(config: &Config, address: SocketAddr, secure: Option<SocketAddr>, is_direct: bool) -> String {
     let reach = if address.ip().is_unspecified() {
         SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), address.port())
     } else {
         address
     };
-    let listens = if address.ip().is_unspecified() {
-        format!("all interfaces, port {}", address.port())
-    } else {
-        address.to_string()
+    let place = |address: SocketAddr| {
+        if address.ip().is_unspecified() {
+            format!("all interfaces, port {}", address.port())
+        } else {
+            address.to_string()
+        }
+    };
+    let listens = match secure {
+        None => place(address),
+        Some(secure) if secure == address => format!("{} with TLS", place(secure)),
+        Some(secure) => format!("{}; with TLS {}", place(address), place(secure)),
     };
     let cached = if is_direct { "" } else { " (through the page cache: the file system refuses O_DIRECT)" };
     format!(
@@ -199,6 +210,14 @@ fn folders(config: &Config) -> String {
     format!("{}, log in {}", data.display(), log.display())
 }
 
+/// Which server of how many.
+fn ensemble(config: &Config) -> Option<String> {
+    let quorum = config.quorum.as_ref()?;
+    let (voters, all) = (quorum.ensemble.participants().count(), quorum.ensemble.members.len());
+    let others = if all > voters { format!(", {} that observe", all - voters) } else { String::new() };
+    Some(format!("server.{} of {voters} that vote{others}", quorum.my_id))
+}
+
 fn cores(config: &Config) -> String {
     let cores = &config.cores;
     let shards: Vec<_> = cores.shards.iter().map(usize::to_string).collect();
@@ -213,13 +232,20 @@ fn cores(config: &Config) -> String {
 /// What `--check` says of a good configuration.
 fn check_text(config: &Config) -> String {
     let session = &config.session;
+    let ensemble = ensemble(config).map(|ensemble| format!("ensemble    {ensemble}\n  ")).unwrap_or_default();
+    let secure = config.security.tls.as_ref().and_then(|tls| tls.listen);
+    let listens: Vec<_> =
+        [config.client.listen.map(|listen| listen.to_string()), secure.map(|listen| format!("{listen} with TLS"))]
+            .into_iter()
+            .flatten()
+            .collect();
     format!(
         "the configuration is good\n  \
-         listens on  {}\n  \
+         {ensemble}listens on  {}\n  \
          data in     {}\n  \
          cores       {}\n  \
          sessions    {} to {} ms, tick {} ms",
-        config.client.listen,
+        listens.join("; "),
         folders(config),
         cores(config),
         session.timeout_min_ms,
@@ -241,12 +267,17 @@ mod tests {
     #[test]
     fn the_banner_says_where_and_how() {
         let config = config(&[("dataDir", "/d"), ("dataLogDir", "/l")]).unwrap();
-        let text = banner(&config, "[::]:2181".parse().unwrap(), true);
+        let text = banner(&config, "[::]:2181".parse().unwrap(), None, true);
         assert!(text.contains("listens on  all interfaces, port 2181\n"), "{text}");
         assert!(text.contains("data in     /d/zoo-1, log in /l/zoo-1\n"), "{text}");
         assert!(text.contains("cores       replica and log 0, shards 1 2\n"), "{text}");
         assert!(text.ends_with("reach it    zoo-server shell -server 127.0.0.1:2181\n"), "{text}");
-        assert!(banner(&config, "10.0.0.1:5".parse().unwrap(), false).contains("page cache"));
+        let secure = Some("10.0.0.1:6".parse().unwrap());
+        let text = banner(&config, "10.0.0.1:5".parse().unwrap(), secure, false);
+        assert!(
+            text.contains("page cache") && text.contains("listens on  10.0.0.1:5; with TLS 10.0.0.1:6\n"),
+            "{text}"
+        );
     }
 
     #[test]

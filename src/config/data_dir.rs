@@ -16,6 +16,9 @@ pub const FOLDER: &str = "zoo-1";
 /// The folder of Apache's.
 const APACHE_FOLDER: &str = "version-2";
 
+/// The file with which an operator says that an empty server is a new one.
+const INITIALIZE: &str = "initialize";
+
 /// The folder of our files in `dir`.
 pub fn folder(dir: &Path) -> PathBuf {
     dir.join(FOLDER)
@@ -99,6 +102,34 @@ pub fn prepare(data_dir: &Path, data_log_dir: &Path, autocreate: bool) -> Result
     Ok((data, log))
 }
 
+/// Whether a member that has no data may vote: the operator says so with a file `initialize` in `dataDir`, which is taken away,
+/// or by leaving `db.autocreate` at true. Where neither is so, a voter without data is one that lost them, and its vote could elect
+/// a leader that has lost what others were promised (ZOOKEEPER-2325): that is refused. To be called behind [`prepare`].
+///
+/// Apache's server would wait for a leader elected by the others, and take its data from it; here the operator says so.
+pub fn check_voter(data_dir: &Path, data_log_dir: &Path, db_autocreate: bool) -> Result<(), ConfigError> {
+    let marker = data_dir.join(INITIALIZE);
+    let is_marked = match fs::remove_file(&marker) {
+        Ok(()) => true,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        Err(error) => {
+            let problem = format!("cannot be removed: {error}");
+            return Err(ConfigError::new(ErrorKind::DataFolder, problem, "let the server's user remove it")
+                .at(Some(Place::File(marker))));
+        }
+    };
+    let has_data = |dir: &Path| fs::read_dir(folder(dir)).is_ok_and(|mut entries| entries.next().is_some());
+    if is_marked || db_autocreate || has_data(data_dir) || has_data(data_log_dir) {
+        return Ok(());
+    }
+    Err(ConfigError::new(
+        ErrorKind::DataFolder,
+        "is empty, and db.autocreate=false: a server that has lost its data must not vote",
+        format!("if it is new, or the others have all the data, make the file {} and start again", marker.display()),
+    )
+    .at(Some(Place::File(folder(data_dir)))))
+}
+
 /// A snapshot or log of Apache's in `folder`, if there is one.
 fn apache_data(folder: &Path) -> Option<PathBuf> {
     let entries = fs::read_dir(folder).ok()?;
@@ -145,6 +176,22 @@ mod tests {
 
         fs::create_dir(dir.path().join(FOLDER)).unwrap();
         prepare(dir.path(), dir.path(), true).expect("with data of our own, Apache's is history");
+    }
+
+    #[test]
+    fn a_voter_that_lost_its_data_is_not_started() {
+        let dir = tempfile::tempdir().unwrap();
+        let check = |autocreate| check_voter(dir.path(), dir.path(), autocreate);
+        prepare(dir.path(), dir.path(), true).unwrap();
+        check(true).expect("by default an empty server votes");
+        let error = check(false).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::DataFolder);
+        assert!(error.to_string().contains("must not vote"), "{error}");
+        fs::write(dir.path().join("initialize"), "").unwrap();
+        check(false).expect("the operator says that it is new");
+        check(false).expect_err("once");
+        fs::write(dir.path().join("zoo-1/log"), "").unwrap();
+        check(false).expect("it has data");
     }
 
     #[test]

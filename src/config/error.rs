@@ -19,6 +19,8 @@ pub enum Place {
     File(PathBuf),
     /// The command line.
     CommandLine,
+    /// The flags of the Java machine, in the environment.
+    Environment,
 }
 
 impl fmt::Display for Place {
@@ -27,6 +29,7 @@ impl fmt::Display for Place {
             Self::Line { file, line } => write!(f, "{}:{line}", file.display()),
             Self::File(file) => write!(f, "{}", file.display()),
             Self::CommandLine => f.write_str("command line"),
+            Self::Environment => f.write_str("SERVER_JVMFLAGS or JVMFLAGS"),
         }
     }
 }

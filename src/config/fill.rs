@@ -21,19 +21,12 @@ const STANDALONE_SESSION_SERVER_ID: ServerId = ServerId(1);
 /// How long the end of the server may take before connections are cut: SIGTERM ends it in under a second.
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(500);
 
+/// Handshakes that may go on at once if nothing is said. Apache's server has no limit then; more than these would only time out.
+const HANDSHAKES_MAX_DEFAULT: u32 = 4096;
+
 /// A record is longer than the request that caused it: the path of a sequential znode, a header, the stat of each part of a
 /// multi. And a closed session's record names all its ephemerals, however short the request was.
 const RECORD_LEN_MIN: usize = 8 << 20;
-
-/// How long a server that sees a quorum for its vote waits for a better one (`FastLeaderElection.finalizeWait`).
-const FINALIZE_WAIT_MS: u64 = 200;
-
-/// Committed transactions that are kept in memory for learners that come back: far more than Apache's 500, because they are shared
-/// with the log's batches, and a learner that was away for a minute then gets what it missed and not everything.
-const HISTORY_LEN_MIN: usize = 100_000;
-
-/// And their bytes.
-const HISTORY_BYTES_MAX: usize = 64 << 20;
 
 /// What only the moment of the start can tell.
 #[derive(Clone, Debug)]
@@ -63,7 +56,13 @@ impl Config {
                 DigestAlgorithm::Sha512 => pipeline::auth::DigestAlgorithm::Sha512,
             },
             super_digest: self.access.super_digest.as_ref().map(|digest| digest.0.clone()),
+            sasl: self.security.sasl_scheme,
+            sasl_super_users: self.security.sasl_super_users.clone(),
+            any_sasl_user: self.security.any_sasl_user.clone(),
+            x509: self.security.x509_scheme,
+            x509_super_user: self.security.x509_super_user.clone(),
         };
+        let tls = self.security.tls.as_ref();
         let pipeline = pipeline::Options {
             auth: auth.clone(),
             extended_types: self.tree.extended_types,
@@ -103,14 +102,15 @@ impl Config {
         let (snapshot_folder, log_folder) = (folder(&self.storage.data_dir), folder(&self.storage.data_log_dir));
         let about = server::options::About {
             told: Told { conf: self.conf_status(), environment: start.environment.clone() },
-            client_port: self.client.listen.port,
+            client_port: self.client.listen.map_or(0, |listen| listen.port),
             voters: self.quorum.as_ref().map_or(0, |quorum| quorum.ensemble.participants().count() as u64),
             data_folder: snapshot_folder.clone(),
             log_folder: log_folder.clone(),
             started: start.now,
         };
         server::options::Options {
-            listen: self.listen_address(start.has_ipv6),
+            listen: self.client.listen.map(|listen| address(listen, start.has_ipv6)),
+            secure_listen: tls.and_then(|tls| tls.listen).map(|listen| address(listen, start.has_ipv6)),
             listen_backlog: self.client.listen_backlog.unwrap_or(LISTEN_BACKLOG_DEFAULT),
             snapshot_folder,
             log_folder,
@@ -130,6 +130,16 @@ impl Config {
                 hash_seed,
                 auth,
                 enforced_schemes: self.access.enforced_schemes.clone(),
+                sasl: self.security.sasl_users.clone().map(|users| server::options::SaslOptions {
+                    users,
+                    failed_allowed: self.security.sasl_failed_allowed,
+                }),
+                tls: tls.map(|tls| server::options::TlsOptions {
+                    acceptor: tls.acceptor.clone(),
+                    port_unification: tls.port_unification,
+                    handshakes_max: tls.handshakes_max.unwrap_or(HANDSHAKES_MAX_DEFAULT),
+                    handshake_timeout: Duration::from_millis(u64::from(self.client.sessionless_timeout_ms)),
+                }),
                 sessionless_timeout: Duration::from_millis(u64::from(self.client.sessionless_timeout_ms)),
                 leader_serves: self.quorum.as_ref().is_none_or(|quorum| quorum.leader_serves),
                 tick_ms: self.session.tick_ms,
@@ -146,15 +156,14 @@ impl Config {
         }
     }
 
-    /// All interfaces are the IPv6 ones where there are any, which take IPv4 too.
-    fn listen_address(&self, has_ipv6: bool) -> SocketAddr {
-        let any = if has_ipv6 { IpAddr::V6(Ipv6Addr::UNSPECIFIED) } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) };
-        SocketAddr::new(self.client.listen.host.unwrap_or(any), self.client.listen.port)
-    }
-
     fn conf_status(&self) -> ConfStatus {
         ConfStatus {
-            secure_client_port: -1,
+            secure_client_port: self
+                .security
+                .tls
+                .as_ref()
+                .and_then(|tls| tls.listen)
+                .map_or(-1, |listen| i32::from(listen.port)),
             data_dir: folder(&self.storage.data_dir).display().to_string(),
             data_log_dir: folder(&self.storage.data_log_dir).display().to_string(),
             tick_ms: self.session.tick_ms,
@@ -177,27 +186,27 @@ impl QuorumConfig {
             0 => self.init_limit,
             limit => limit,
         };
+        let defaults = server::options::EnsembleOptions::new(my_id, membership);
         server::options::EnsembleOptions {
             replica: replica::EnsembleOptions {
-                my_id,
-                membership: membership.clone(),
                 tick_ms: config.session.tick_ms,
                 init_limit: self.init_limit,
                 sync_limit: self.sync_limit,
                 notification_min_ms: u64::from(self.notification_min_ms),
                 notification_max_ms: u64::from(self.notification_max_ms),
-                finalize_wait_ms: FINALIZE_WAIT_MS,
                 epoch_wait_max_ms: self.epoch_wait_max_ms.map(u64::from),
                 read_only_mode: config.session.read_only_mode,
                 local_sessions: self.local_sessions,
                 local_session_upgrading: self.local_sessions_upgrading,
                 force_snapshot_sync: self.force_snapshot_sync,
+                // Far more than Apache's 500 by default: a learner that was away for a minute gets what it missed, not everything.
                 history: HistoryOptions {
-                    bytes_max: HISTORY_BYTES_MAX,
-                    count_max: (self.history_len as usize).max(HISTORY_LEN_MIN),
+                    count_max: defaults.replica.history.count_max.max(self.history_len as usize),
                     count_min: self.history_len as usize,
+                    ..defaults.replica.history
                 },
                 packet_bytes_max: record_len_max,
+                ..defaults.replica
             },
             peers: server::options::PeerOptions {
                 listen_on_all: self.listen_on_all,
@@ -207,7 +216,7 @@ impl QuorumConfig {
                 handshake_timeout: Duration::from_millis(self.handshake_timeout_ms),
                 dial_budget: tick * dial_ticks,
                 dial_pause: Duration::from_millis(u64::from(self.dial_pause_ms)),
-                ..server::options::PeerOptions::new(my_id, membership)
+                ..defaults.peers
             },
         }
     }
@@ -223,6 +232,12 @@ impl QuorumConfig {
             membership: self.ensemble.to_text(),
         }
     }
+}
+
+/// All interfaces are the IPv6 ones where there are any, which take IPv4 too.
+fn address(listen: Listen, has_ipv6: bool) -> SocketAddr {
+    let any = if has_ipv6 { IpAddr::V6(Ipv6Addr::UNSPECIFIED) } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) };
+    SocketAddr::new(listen.host.unwrap_or(any), listen.port)
 }
 
 #[cfg(test)]
@@ -254,7 +269,7 @@ mod tests {
             ("digest.enabled", "false"),
             ("znode.container.maxNeverUsedIntervalMs", "77"),
         ]);
-        assert_eq!(options.listen.to_string(), "[::]:2181");
+        assert_eq!(options.listen.unwrap().to_string(), "[::]:2181");
         assert_eq!(options.snapshot_folder.to_str(), Some("/data/zoo-1"));
         assert_eq!(options.log_folder.to_str(), Some("/log/zoo-1"));
         assert_eq!(options.shard.about.told.conf.data_log_dir, "/log/zoo-1");
@@ -274,9 +289,44 @@ mod tests {
     }
 
     #[test]
+    fn a_member_of_an_ensemble() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("myid"), "2").unwrap();
+        let server = |n: i32| (format!("server.{n}"), format!("h{n}:288{n}:388{n};218{n}"));
+        let mut settings: Vec<_> = [1, 2, 3].map(server).to_vec();
+        for (key, value) in [
+            ("dataDir", dir.path().to_str().unwrap()),
+            ("clientPort", "2182"),
+            ("clientPortAddress", "0.0.0.0"),
+            ("tickTime", "1000"),
+            ("initLimit", "7"),
+            ("syncLimit", "3"),
+            ("leaderServes", "no"),
+            ("commitLogCount", "200000"),
+            ("readonlymode.enabled", "true"),
+        ] {
+            settings.push((key.to_owned(), value.to_owned()));
+        }
+        let config = load(&Source::Default, &settings, &Machine { cores: vec![0, 1] }).unwrap();
+        let environment = EnvironmentStatus::default();
+        let options = config.server_options(&Start { now: Instant(5), random: [1, 2, 3], environment, has_ipv6: true });
+        assert_eq!((options.server_id, options.shard.leader_serves), (ServerId(2), false));
+        assert_eq!((options.shard.about.voters, options.listen.map(|listen| listen.port())), (3, Some(2182)));
+        let conf = options.shard.about.told.conf.member.as_ref().unwrap();
+        assert_eq!((conf.quorum_port, conf.election_port, conf.init_limit), (2882, 3882, 7));
+        assert!(conf.membership.starts_with("server.1=h1:2881:3881:participant;0.0.0.0:2181\n"), "{}", conf.membership);
+        let ensemble = options.ensemble.unwrap();
+        assert_eq!(ensemble.peers.dial_budget, Duration::from_secs(7));
+        assert_eq!(ensemble.peers.handshake_timeout, Duration::from_secs(3));
+        assert_eq!((ensemble.replica.tick_ms, ensemble.replica.init_limit, ensemble.replica.sync_limit), (1000, 7, 3));
+        assert_eq!((ensemble.replica.history.count_max, ensemble.replica.history.count_min), (200_000, 200_000));
+        assert!(ensemble.replica.read_only_mode);
+    }
+
+    #[test]
     fn defaults_reach_their_rooms() {
         let options = options(&[]);
-        assert_eq!(options.listen.to_string(), "127.0.0.1:2181");
+        assert_eq!(options.listen.unwrap().to_string(), "127.0.0.1:2181");
         assert_eq!(options.storage.snapshots_retained, 3);
         assert_eq!(options.replica.snapshot_txns_max, 100_000);
         assert_eq!(options.replica.snapshot_bytes_max, 4 << 30);

@@ -37,7 +37,8 @@ pub(super) fn effect(key: &str) -> Effect {
             };
         }
     }
-    if key.starts_with("server.") || key.starts_with("group") || key.starts_with("weight") {
+    let families = ["server.", "group", "weight", "authProvider.", "superUser."];
+    if key == "superUser" || families.iter().any(|family| key.starts_with(family)) {
         return Effect::Acts;
     }
     Effect::None(NoticeKind::Unknown)
@@ -50,8 +51,12 @@ pub(super) const ACTS: &[&str] = &[
     "DigestAuthenticationProvider.digestAlg",
     "DigestAuthenticationProvider.enabled",
     "DigestAuthenticationProvider.superDigest",
+    "SASLAuthenticationProvider.superPassword",
+    "X509AuthenticationProvider.superUser",
+    "allowSaslFailedClients",
     "autopurge.purgeInterval",
     "autopurge.snapRetainCount",
+    "client.portUnification",
     "clientPort",
     "clientPortAddress",
     "clientPortListenBacklog",
@@ -77,10 +82,12 @@ pub(super) const ACTS: &[&str] = &[
     "forceSnapshotSync",
     "forceSync",
     "initLimit",
+    "java.security.auth.login.config",
     "jute.maxbuffer",
     "leader.maxTimeToWaitForEpoch",
     "leaderConnectDelayDuringRetryMs",
     "leaderServes",
+    "letAnySaslUserDoX",
     "localSessionsEnabled",
     "localSessionsUpgradingEnabled",
     "maxClientCnxns",
@@ -88,6 +95,7 @@ pub(super) const ACTS: &[&str] = &[
     "maxSessionTimeout",
     "minSessionTimeout",
     "multiAddress.enabled",
+    "netty.server.outstandingHandshake.limit",
     "nio.sessionlessCnxnTimeout",
     "oraclePath",
     "peerType",
@@ -99,12 +107,31 @@ pub(super) const ACTS: &[&str] = &[
     "quorumListenOnAllIPs",
     "readonlymode.enabled",
     "reconfigEnabled",
+    "sasl.serverconfig",
     "secureClientPort",
     "secureClientPortAddress",
     "sessionRequireClientSASLAuth",
     "skipACL",
     "snapCount",
     "snapSizeLimitInKb",
+    "ssl.authProvider",
+    "ssl.ciphersuites",
+    "ssl.clientAuth",
+    "ssl.clientHostnameVerification",
+    "ssl.context.supplier.class",
+    "ssl.crl",
+    "ssl.enabledProtocols",
+    "ssl.hostnameVerification",
+    "ssl.keyStore.location",
+    "ssl.keyStore.password",
+    "ssl.keyStore.passwordPath",
+    "ssl.keyStore.type",
+    "ssl.ocsp",
+    "ssl.protocol",
+    "ssl.trustStore.location",
+    "ssl.trustStore.password",
+    "ssl.trustStore.passwordPath",
+    "ssl.trustStore.type",
     "sslQuorum",
     "standaloneEnabled",
     "syncLimit",
@@ -123,22 +150,13 @@ pub(super) const ACTS: &[&str] = &[
 ];
 
 /// Keys whose point is to protect. Those without which clients would be let in unchecked act, or are errors (see `load`).
-const UNPROTECTED: &[&str] = &[
-    "IPAuthenticationProvider.usexforwardedfor",
-    "SASLAuthenticationProvider.superPassword",
-    "X509AuthenticationProvider.superUser",
-    "audit.enable",
-    "authProvider*",
-    "ensembleAuthName",
-    "superUser*",
-];
+const UNPROTECTED: &[&str] =
+    &["IPAuthenticationProvider.usexforwardedfor", "audit.enable", "ensembleAuthName", "fips-mode"];
 
 const NOT_BUILT: &[&str] = &[
     "admin.*",
-    "allowSaslFailedClients",
     "audit.impl.class",
     "client.certReload",
-    "client.portUnification",
     "client.secure",
     "clientCnxnSocket",
     "clientTcpKeepAlive",
@@ -151,7 +169,6 @@ const NOT_BUILT: &[&str] = &[
     "connectionTokenFillTime",
     "connection_throttle_*",
     "controllerPort",
-    "fips-mode",
     "fsync.warningthresholdms",
     "kerberos.*",
     "kinit",
@@ -159,7 +176,6 @@ const NOT_BUILT: &[&str] = &[
     "largeRequestThreshold",
     "leader.maxConcurrentDiffSyncs",
     "leader.maxConcurrentSnapSyncs",
-    "letAnySaslUserDoX",
     "metricsProvider.*",
     "multiAddress.reachabilityCheckEnabled",
     "multiAddress.reachabilityCheckTimeoutMs",
@@ -262,7 +278,7 @@ mod tests {
         DigestAuthenticationProvider.superDigest DigestAuthenticationProvider.digestAlg
         IPAuthenticationProvider.usexforwardedfor X509AuthenticationProvider.superUser superUser superUser.1
         ssl.authProvider ensembleAuthName sessionRequireClientSASLAuth enforce.auth.enabled enforce.auth.schemes
-        authProvider authProvider.1 kerberos.removeHostFromPrincipal kerberos.removeRealmFromPrincipal
+        authProvider.1 kerberos.removeHostFromPrincipal kerberos.removeRealmFromPrincipal
         kerberos.canonicalizeHostNames client.portUnification client.certReload fips-mode readonlymode.enabled
         follower.skipLearnerRequestToNextProcessor forceSync jute.maxbuffer jute.maxbuffer.extrasize skipACL
         datadir.autocreate db.autocreate nio.numSelectorThreads nio.numWorkerThreads commitProcessor.numWorkerThreads

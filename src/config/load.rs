@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 use super::cores::{self, CoreSettings};
 use super::ensemble::MemberLine;
+use super::jvm_flags;
+use super::security;
 use super::settings::{Setting, Settings, canonical, parse_interval};
 use super::*;
 use crate::ids::ServerId;
@@ -50,7 +52,21 @@ const DATA_DIR_DEFAULT: &str = "data";
 
 /// Reads the source, then `overrides` (`key`, `value`; from the command line), which count more.
 pub fn load(source: &Source, overrides: &[(String, String)], machine: &Machine) -> Result<Config, ConfigError> {
+    load_with_flags(source, "", overrides, machine)
+}
+
+/// As [`load`], with the flags that a Java server would get ([`JVM_FLAGS_VARIABLES`]): the system properties among them count,
+/// but less than the source, as in Apache's server.
+pub fn load_with_flags(
+    source: &Source,
+    jvm_flags: &str,
+    overrides: &[(String, String)],
+    machine: &Machine,
+) -> Result<Config, ConfigError> {
     let mut settings = Settings::default();
+    for (key, value) in jvm_flags::settings(jvm_flags) {
+        settings.add(key, value, Place::Environment);
+    }
     let mut member_lines = Vec::new();
     read_source(source, &mut settings, &mut member_lines)?;
     for (key, value) in overrides {
@@ -136,16 +152,20 @@ fn read_properties(path: &Path) -> Result<(Vec<properties::Entry>, bool), Config
 fn assemble(mut settings: Settings, lines: Vec<MemberLine>, machine: &Machine) -> Result<Config, ConfigError> {
     let lines = member_lines(&mut settings, lines)?;
     let storage = storage(&mut settings)?;
-    let static_listen = listen(&mut settings)?;
+    let (static_listen, secure_listen) = listen(&mut settings)?;
     let session = session(&mut settings)?;
     let my_id = data_dir::read_my_id(&storage.data_dir)?;
     let (quorum, own_address) = quorum(&mut settings, &lines, my_id, session.tick_ms)?;
     let listen = match own_address {
-        Some((own, line)) => client_address(&own, static_listen, &line)?,
-        None => static_listen.ok_or_else(|| no_port(&mut settings))?,
+        Some((own, line)) => Some(client_address(&own, static_listen, &line)?),
+        None => static_listen,
     };
+    if listen.is_none() && secure_listen.is_none() {
+        return Err(no_port(&settings));
+    }
     let client = client(&mut settings, listen, session.read_only_mode)?;
-    let access = access(&mut settings)?;
+    let security = security::load(&mut settings, secure_listen)?;
+    let access = access(&mut settings, &security)?;
     let tree = tree(&mut settings)?;
     let cores = cores(&mut settings, machine)?;
     if tree.extended_types && my_id.is_some_and(|id| id > 254) {
@@ -159,7 +179,7 @@ fn assemble(mut settings: Settings, lines: Vec<MemberLine>, machine: &Machine) -
     #[cfg(test)]
     tests::READ.with(|read| read.borrow_mut().clone_from(settings.read()));
     let notices = Notices(settings.notices);
-    Ok(Config { client, session, access, tree, storage, cores, my_id, quorum, notices })
+    Ok(Config { client, session, access, security, tree, storage, cores, my_id, quorum, notices })
 }
 
 /// The lines that describe the ensemble: the file's own, or those of its `dynamicConfigFile`.
@@ -211,14 +231,19 @@ fn member_lines(settings: &mut Settings, mut lines: Vec<MemberLine>) -> Result<V
 
 /// The schemes of which a client must have one (`AuthenticationHelper`); empty if everyone is let in. A setting that this
 /// server could not keep is an error: to go on would let in whom the operator wants to keep out.
-fn enforced_schemes(settings: &mut Settings) -> Result<BTreeSet<String>, ConfigError> {
+fn enforced_schemes(settings: &mut Settings, security: &SecurityConfig) -> Result<BTreeSet<String>, ConfigError> {
     let unprotected = |setting: &Setting, problem: String, advice: &str| {
         ConfigError::new(ErrorKind::Unprotected, problem, advice).key(&setting.key).at(Some(setting.place.clone()))
     };
     if settings.flag("sessionRequireClientSASLAuth", false) {
         let setting = settings.text("sessionRequireClientSASLAuth").expect("it was just read as true");
-        let problem = "SASL is not built yet, and without this line everyone would be let in".to_owned();
-        return Err(unprotected(&setting, problem, "remove it only if everyone who reaches the port may connect"));
+        if !security.sasl_scheme || security.sasl_users.is_none() {
+            let problem = "SASL is not set up, so that nobody would be let in".to_owned();
+            let advice = "set authProvider.1=org.apache.zookeeper.server.auth.SASLAuthenticationProvider and \
+                          java.security.auth.login.config";
+            return Err(unprotected(&setting, problem, advice));
+        }
+        return Ok(BTreeSet::from(["sasl".to_owned()]));
     }
     let schemes = settings.text("enforce.auth.schemes");
     if !settings.flag("enforce.auth.enabled", false) {
@@ -235,9 +260,15 @@ fn enforced_schemes(settings: &mut Settings) -> Result<BTreeSet<String>, ConfigE
         .at(Some(enabled.place)));
     };
     let names: BTreeSet<_> = schemes.value.split(',').map(|name| name.trim().to_owned()).collect();
-    if let Some(stranger) = names.iter().find(|name| !matches!(name.as_str(), "digest" | "ip")) {
+    let is_there = |name: &str| match name {
+        "digest" | "ip" => true,
+        "sasl" => security.sasl_scheme,
+        "x509" => security.x509_scheme,
+        _ => false,
+    };
+    if let Some(stranger) = names.iter().find(|name| !is_there(name)) {
         let problem = format!("this server does not have the authentication scheme \"{stranger}\"");
-        return Err(unprotected(&schemes, problem, "name digest or ip"));
+        return Err(unprotected(&schemes, problem, "name digest, ip, or sasl or x509 with their authProvider.N"));
     }
     Ok(names)
 }
@@ -334,8 +365,8 @@ fn file_of(settings: &Settings) -> Option<Place> {
     })
 }
 
-/// `clientPort` and `clientPortAddress`; the TLS pair is checked and said not to act.
-fn listen(settings: &mut Settings) -> Result<Option<Listen>, ConfigError> {
+/// `clientPort` and `clientPortAddress`, and the pair for TLS.
+fn listen(settings: &mut Settings) -> Result<(Option<Listen>, Option<Listen>), ConfigError> {
     let pair = |settings: &mut Settings, port: &'static str, address: &'static str| {
         let number = settings.int(port, "give a TCP port, e.g. 2181")?;
         let host = settings.text(address);
@@ -363,19 +394,11 @@ fn listen(settings: &mut Settings) -> Result<Option<Listen>, ConfigError> {
         Ok(Some(Listen { host, port }))
     };
     let plain = pair(settings, "clientPort", "clientPortAddress")?;
-    if pair(settings, "secureClientPort", "secureClientPortAddress")?.is_some() {
-        let setting = settings.text("secureClientPort").expect("it was just read");
-        settings.notice(NoticeKind::Unprotected, &setting, "TLS is not built yet: nothing listens on this port");
-    }
-    Ok(plain)
+    Ok((plain, pair(settings, "secureClientPort", "secureClientPortAddress")?))
 }
 
-fn no_port(settings: &mut Settings) -> ConfigError {
-    let advice = if settings.text("secureClientPort").is_some() {
-        "set clientPort: the port of secureClientPort needs TLS, which is not built yet"
-    } else {
-        "say where clients connect: clientPort=2181"
-    };
+fn no_port(settings: &Settings) -> ConfigError {
+    let advice = "say where clients connect: clientPort=2181";
     ConfigError::new(ErrorKind::Missing, "is not set, so that nothing could connect", advice)
         .key("clientPort")
         .at(file_of(settings))
@@ -653,7 +676,7 @@ fn check_quorum_sasl(settings: &mut Settings) -> Result<(), ConfigError> {
         .at(Some(setting.place)))
 }
 
-fn client(settings: &mut Settings, listen: Listen, read_only_mode: bool) -> Result<ClientConfig, ConfigError> {
+fn client(settings: &mut Settings, listen: Option<Listen>, read_only_mode: bool) -> Result<ClientConfig, ConfigError> {
     let backlog = settings.int("clientPortListenBacklog", "give a number of connections, or -1 for the default")?;
     let per_address = settings.int("maxClientCnxns", "give a number of connections, or 0 for no limit")?.unwrap_or(60);
     let cnxns_max = settings.lenient_int("maxCnxns", 0);
@@ -664,7 +687,7 @@ fn client(settings: &mut Settings, listen: Listen, read_only_mode: bool) -> Resu
         setting.refuse(format!("{request_len} bytes are too few for any request"), "give bytes; the default is 0xfffff")
     })?;
     if let Some(setting) = settings.text("jute.maxbuffer")
-        && setting.place != Place::CommandLine
+        && !matches!(setting.place, Place::CommandLine | Place::Environment)
     {
         let text = "acts in this file; Apache's server reads it as a Java system property only";
         settings.notice(NoticeKind::Different, &setting, text);
@@ -682,7 +705,7 @@ fn client(settings: &mut Settings, listen: Listen, read_only_mode: bool) -> Resu
     })
 }
 
-fn access(settings: &mut Settings) -> Result<AccessConfig, ConfigError> {
+fn access(settings: &mut Settings, security: &SecurityConfig) -> Result<AccessConfig, ConfigError> {
     let digest_algorithm = match settings.text("DigestAuthenticationProvider.digestAlg") {
         None => DigestAlgorithm::default(),
         Some(setting) => match setting.value.to_ascii_uppercase().as_str() {
@@ -701,7 +724,7 @@ fn access(settings: &mut Settings) -> Result<AccessConfig, ConfigError> {
     };
     let skip_acl = settings.text("skipACL");
     let access = AccessConfig {
-        enforced_schemes: enforced_schemes(settings)?,
+        enforced_schemes: enforced_schemes(settings, security)?,
         skip_acl: skip_acl.as_ref().is_some_and(|setting| setting.value == "yes"),
         digest_enabled: settings.flag("DigestAuthenticationProvider.enabled", true),
         digest_algorithm,

@@ -22,11 +22,15 @@ mod data_dir;
 mod ensemble;
 mod error;
 mod fill;
+mod jaas;
+mod jvm_flags;
 mod keys;
 mod load;
 mod notices;
 pub mod properties;
+mod security;
 mod settings;
+mod stores;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -34,11 +38,13 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 pub use cores::{Cores, SHARDS_MAX, SPIN_US_DEFAULT, SPIN_US_MAX, parse_list as parse_core_list};
-pub use data_dir::{FOLDER, folder, prepare};
+pub use data_dir::{FOLDER, check_voter, folder, prepare};
 pub use error::{ConfigError, ErrorKind, Place};
 pub use fill::Start;
-pub use load::{Machine, Source, load};
+pub use jvm_flags::VARIABLES as JVM_FLAGS_VARIABLES;
+pub use load::{Machine, Source, load, load_with_flags};
 pub use notices::{Notice, NoticeKind, Notices};
+pub use security::{SecurityConfig, TlsConfig};
 
 use crate::admin::word::Whitelist;
 use crate::quorum::{Membership, PeerType};
@@ -52,6 +58,8 @@ pub struct Config {
     pub session: SessionConfig,
     /// Who may do what.
     pub access: AccessConfig,
+    /// TLS and SASL.
+    pub security: SecurityConfig,
     /// What the tree allows.
     pub tree: TreeConfig,
     /// Where and how data is kept.
@@ -69,8 +77,9 @@ pub struct Config {
 /// Where clients connect, and how many may.
 #[derive(Clone, Debug)]
 pub struct ClientConfig {
-    /// `clientPort` and `clientPortAddress`, or the client address of this server's own `server.N` line.
-    pub listen: Listen,
+    /// `clientPort` and `clientPortAddress`, or the client address of this server's own `server.N` line. `None` if there is only
+    /// the port for TLS.
+    pub listen: Option<Listen>,
     /// `clientPortListenBacklog`; `None` leaves it to the server (Java's is 50).
     pub listen_backlog: Option<u32>,
     /// `maxClientCnxns`: connections from one address; `None` is no limit.

@@ -23,7 +23,7 @@ fn check_slow(entry: &AclEntry, wanted: Perms, identities: &[Id<'_>], options: &
     let is_named = |acl: &Acl<'_>| {
         acl.perms.intersects(wanted)
             && Scheme::named(&acl.id.scheme, options).is_some_and(|scheme| {
-                identities.iter().any(|id| id.scheme == acl.id.scheme && scheme.matches(&id.id, &acl.id.id))
+                identities.iter().any(|id| id.scheme == acl.id.scheme && scheme.matches(&id.id, &acl.id.id, options))
             })
     };
     // A list without entries forbids nothing.

@@ -1,14 +1,19 @@
-//! Who a client is: the schemes `digest`, `ip` and `super` (Apache's `DigestAuthenticationProvider`, `IPAuthenticationProvider`,
-//! `ProviderRegistry`, `AuthUtil`).
+//! Who a client is: the schemes `digest`, `ip`, `sasl`, `x509` and `super` (Apache's `DigestAuthenticationProvider`,
+//! `IPAuthenticationProvider`, `SASLAuthenticationProvider`, `X509AuthenticationProvider`, `ProviderRegistry`, `AuthUtil`).
 //!
-//! A connection has a set of identities: its `ip` from the start, more by `auth` requests. Clients see the order of that set
+//! A connection has a set of identities: its `ip` from the start, that of its certificate from the end of the TLS handshake, more
+//! by `auth` requests and by SASL ([`digest_md5`]). Clients see the order of that set
 //! (`whoAmI`, and what an `auth` entry of a list becomes), so [`add_identity`] keeps it in the order in which Java's hash set
 //! shows it.
+
+pub mod digest_md5;
+mod names;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use core::net::IpAddr;
 use sha1::Digest;
+use std::collections::BTreeSet;
 
 use crate::wire::acl::Id;
 
@@ -74,11 +79,31 @@ pub struct Options {
     pub digest_algorithm: DigestAlgorithm,
     /// `DigestAuthenticationProvider.superDigest`: the `user:hash` of whom no list binds.
     pub super_digest: Option<String>,
+    /// Whether lists may name `sasl` (`authProvider.N` with the SASLAuthenticationProvider).
+    pub sasl: bool,
+    /// `superUser`, `superUser.N`: users of SASL whom no list binds.
+    pub sasl_super_users: BTreeSet<String>,
+    /// `letAnySaslUserDoX`: the name in a list that means every user of SASL.
+    pub any_sasl_user: Option<String>,
+    /// Whether lists may name `x509`: there is TLS for clients, or `authProvider.N` with the X509AuthenticationProvider.
+    pub x509: bool,
+    /// `X509AuthenticationProvider.superUser`: the subject of a certificate whose holder no list binds.
+    pub x509_super_user: Option<String>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { skip_acl: false, digest_enabled: true, digest_algorithm: DigestAlgorithm::Sha1, super_digest: None }
+        Self {
+            skip_acl: false,
+            digest_enabled: true,
+            digest_algorithm: DigestAlgorithm::Sha1,
+            super_digest: None,
+            sasl: false,
+            sasl_super_users: BTreeSet::new(),
+            any_sasl_user: None,
+            x509: false,
+            x509_super_user: None,
+        }
     }
 }
 
@@ -91,6 +116,8 @@ pub struct AuthFailed;
 pub(super) enum Scheme {
     Digest,
     Ip,
+    Sasl,
+    X509,
 }
 
 impl Scheme {
@@ -99,6 +126,8 @@ impl Scheme {
         match name {
             "digest" if options.digest_enabled => Some(Self::Digest),
             "ip" => Some(Self::Ip),
+            "sasl" if options.sasl => Some(Self::Sasl),
+            "x509" if options.x509 => Some(Self::X509),
             _ => None,
         }
     }
@@ -109,26 +138,30 @@ impl Scheme {
             // Java's `split(":")`: empty pieces at the end do not count.
             Self::Digest => id.trim_end_matches(':').split(':').count() == 2,
             Self::Ip => IpRange::parse(id).is_some(),
+            Self::Sasl => names::is_principal(id),
+            Self::X509 => names::is_distinguished_name(id),
         }
     }
 
     /// Whether a client of identity `id` is whom the id of an access control list means.
-    pub(super) fn matches(self, id: &str, acl_id: &str) -> bool {
+    pub(super) fn matches(self, id: &str, acl_id: &str, options: &Options) -> bool {
         match self {
             Self::Digest => id == acl_id,
             Self::Ip => IpRange::parse(acl_id).is_some_and(|range| range.contains(id)),
+            Self::Sasl => id == "super" || id == acl_id || options.any_sasl_user.as_deref() == Some(acl_id),
+            Self::X509 => id == acl_id || options.x509_super_user.as_deref() == Some(id),
         }
     }
 
     /// Whether to have an identity of this scheme is to have authenticated, so that `auth` entries stand for it.
     pub(super) const fn is_authenticated(self) -> bool {
-        matches!(self, Self::Digest)
+        matches!(self, Self::Digest | Self::Sasl | Self::X509)
     }
 
     fn user_name(self, id: &str) -> &str {
         match self {
             Self::Digest => id.split(':').next().unwrap_or_default(),
-            Self::Ip => id,
+            Self::Ip | Self::Sasl | Self::X509 => id,
         }
     }
 }
@@ -163,7 +196,9 @@ pub fn authenticate(
     options: &Options,
 ) -> Result<Vec<Id<'static>>, AuthFailed> {
     match Scheme::named(scheme, options) {
-        None => Err(AuthFailed),
+        // Those of the last two are proved by the SASL exchange and by the handshake, not by an `auth` request. (Apache proves a
+        // certificate's once more; there is nothing to gain from it.)
+        None | Some(Scheme::Sasl | Scheme::X509) => Err(AuthFailed),
         Some(Scheme::Ip) => Ok(vec![ip_identity(peer)]),
         Some(Scheme::Digest) => {
             let digest = generate_digest(&String::from_utf8_lossy(auth), options.digest_algorithm);
@@ -176,6 +211,25 @@ pub fn authenticate(
             Ok(ids)
         }
     }
+}
+
+/// What a user of SASL has proved to be.
+pub fn sasl_identities(user: &str, options: &Options) -> Vec<Id<'static>> {
+    let mut ids = vec![Id::new("sasl", user.to_owned())];
+    if !user.is_empty() && options.sasl_super_users.contains(user) {
+        ids.push(Id::new("super", ""));
+    }
+    ids
+}
+
+/// What the holder of a certificate with this subject has proved to be.
+pub fn x509_identities(subject: &str, options: &Options) -> Vec<Id<'static>> {
+    let mut ids = Vec::with_capacity(2);
+    if options.x509_super_user.as_deref() == Some(subject) {
+        ids.push(Id::new("super", subject.to_owned()));
+    }
+    ids.push(Id::new("x509", subject.to_owned()));
+    ids
 }
 
 /// Adds an identity to a connection's, if it is new, where Java's `ConcurrentHashMap` would show it.
@@ -358,6 +412,34 @@ mod tests {
     }
 
     #[test]
+    fn sasl_and_x509_are_there_if_they_are_asked_for() {
+        assert_eq!(Scheme::named("sasl", &options()), None);
+        assert_eq!(Scheme::named("x509", &options()), None);
+        let options = Options {
+            sasl: true,
+            x509: true,
+            sasl_super_users: BTreeSet::from(["root".to_owned()]),
+            any_sasl_user: Some("any".to_owned()),
+            x509_super_user: Some("CN=root".to_owned()),
+            ..options()
+        };
+        let sasl = Scheme::named("sasl", &options).expect("there");
+        assert!(sasl.matches("bob", "bob", &options) && !sasl.matches("bob", "eve", &options));
+        assert!(sasl.matches("super", "eve", &options), "super is every user of SASL");
+        assert!(sasl.matches("bob", "any", &options), "letAnySaslUserDoX");
+        let x509 = Scheme::named("x509", &options).expect("there");
+        assert!(x509.matches("CN=a", "CN=a", &options) && !x509.matches("CN=a", "CN=b", &options));
+        assert!(x509.matches("CN=root", "CN=b", &options));
+        assert_eq!(sasl_identities("bob", &options), [Id::new("sasl", "bob")]);
+        assert_eq!(sasl_identities("root", &options), [Id::new("sasl", "root"), Id::new("super", "")]);
+        assert_eq!(x509_identities("CN=a", &options), [Id::new("x509", "CN=a")]);
+        assert_eq!(x509_identities("CN=root", &options), [Id::new("super", "CN=root"), Id::new("x509", "CN=root")]);
+        for scheme in ["sasl", "x509"] {
+            assert_eq!(authenticate(scheme, b"x", peer(), &options), Err(AuthFailed), "{scheme}");
+        }
+    }
+
+    #[test]
     fn digest_is_valid_as_java_splits() {
         for id in ["a:b", ":b", "a:b:", "a:b::", "user:hash="] {
             assert!(Scheme::Digest.is_valid(id), "{id}");
@@ -417,7 +499,7 @@ mod tests {
 
     #[test]
     fn ip_authentication_provider_matches() {
-        let matches = |id, acl| Scheme::Ip.matches(id, acl);
+        let matches = |id, acl| Scheme::Ip.matches(id, acl, &options());
         assert!(matches("10.1.2.3", "10.1.2.3"));
         assert!(matches("10.1.2.3", "10.0.0.0/8"));
         assert!(matches("10.1.2.3", "10.1.2.0/23"));

@@ -13,7 +13,7 @@ use super::{Done, Pipeline, Request, Sink};
 use crate::ids::{Epoch, ServerId, SessionId, Zxid};
 use crate::session::{Duty, Owner};
 use crate::time::{Instant, WallTime};
-use crate::tree::{Tree, Version};
+use crate::tree::{Change, Tree, Version};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::jute::Reader;
 use crate::wire::op::OpCode;
@@ -38,6 +38,12 @@ impl Pipeline {
     pub fn join(&mut self, ensemble: Ensemble) {
         self.ensemble = Some(ensemble);
         self.sessions.learn();
+    }
+
+    /// Writes the ensemble's configuration into `/zookeeper/config`, where clients look for it: the text of its members and its
+    /// version. To be done by every member when it starts and whenever it has [`installed`](Self::install) a state.
+    pub fn set_config(&mut self, now: WallTime, text: &str, version: i64, changes: &mut Vec<Change>) {
+        self.tree.set_config(text.as_bytes(), Zxid(version), now, changes);
     }
 
     /// What [`Self::join`] was given; none for a server alone.

@@ -399,7 +399,7 @@ impl Pipeline {
                 return self.commit_refusal(header, ErrorCode::MARSHALLING_ERROR, request.xid, sink);
             }
             Err(NotPrepared::Undecodable) => {
-                put_header_reply(sink.reply, request.xid, self.zxid, ErrorCode::MARSHALLING_ERROR);
+                put_header_reply(sink.reply, request.xid, self.tree.view().zxid(), ErrorCode::MARSHALLING_ERROR);
                 return self.unlogged(ErrorCode::MARSHALLING_ERROR);
             }
             Err(NotPrepared::Refused(err)) => {
@@ -485,13 +485,13 @@ impl Pipeline {
         }
         match decode_path(&mut Reader::new(request.body)) {
             Ok(path) => {
-                put_reply(sink.reply, request.xid, self.zxid, |out| {
+                put_reply(sink.reply, request.xid, self.tree.view().zxid(), |out| {
                     out.put_buffer(path.as_ref().map(|path| path.as_bytes()))
                 });
                 self.unlogged(ErrorCode::OK)
             }
             Err(_) => {
-                put_header_reply(sink.reply, request.xid, self.zxid, ErrorCode::MARSHALLING_ERROR);
+                put_header_reply(sink.reply, request.xid, self.tree.view().zxid(), ErrorCode::MARSHALLING_ERROR);
                 self.unlogged(ErrorCode::MARSHALLING_ERROR)
             }
         }
@@ -578,7 +578,7 @@ impl Pipeline {
 
     /// Answers that the session is over.
     fn refuse(&self, xid: Xid, err: ErrorCode, sink: &mut Sink<'_>) -> Done {
-        put_frame(sink.reply, |out| ReplyHeader { xid, zxid: self.zxid, err }.encode(out));
+        put_frame(sink.reply, |out| ReplyHeader { xid, zxid: self.tree.view().zxid(), err }.encode(out));
         Done { close: true, ..self.unlogged(err) }
     }
 
@@ -611,7 +611,8 @@ impl Pipeline {
             }
             Err(SessionError::Unknown) => {
                 // It may be a local session of the learner that the request comes from.
-                let is_foreign = ensemble.local_sessions && request.session.0 >> 56 != ensemble.server_id.0;
+                let is_foreign =
+                    ensemble.local_sessions && (request.session.0 >> 56) & 0xFF != ensemble.server_id.0 & 0xFF;
                 let expired = Err(ErrorCode::SESSION_EXPIRED);
                 SessionState { any: if is_foreign { Ok(()) } else { expired }, global: expired }
             }

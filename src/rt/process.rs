@@ -10,6 +10,19 @@ pub fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
+/// Random bytes of the kernel's, for what a stranger tries to guess.
+///
+/// # Panics
+/// If the kernel has none, which it does not say once the machine is up.
+pub fn random_bytes<const N: usize>() -> [u8; N] {
+    const { assert!(N <= 256, "the kernel may give fewer at once") };
+    let mut bytes = [0; N];
+    // SAFETY: the buffer is ours and as long as it is said to be.
+    let len = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), N, 0) };
+    assert_eq!(usize::try_from(len), Ok(N), "the kernel gives no randomness");
+    bytes
+}
+
 /// Bytes of all files below a folder; what cannot be read counts as nothing.
 pub fn folder_bytes(folder: &Path) -> u64 {
     let Ok(entries) = fs::read_dir(folder) else {
@@ -77,6 +90,7 @@ mod tests {
     #[test]
     fn a_process_knows_itself() {
         assert_ne!(random(), random());
+        assert_ne!(random_bytes::<32>(), random_bytes::<32>());
         assert!(open_files().is_some_and(|files| files >= 3));
         assert!(memory().is_some_and(|(resident, most)| resident > 0 && resident < most));
         assert!(host_name().is_some_and(|name| !name.is_empty()));

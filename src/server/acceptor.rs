@@ -13,7 +13,7 @@ use crate::rt::executor::sleep;
 use crate::rt::inbox::Sender;
 use crate::rt::listener::Listener;
 
-use super::shard::{SharedCounts, ToShardInbox};
+use super::shard::{Door, SharedCounts, ToShardInbox};
 
 /// How long to wait after a failed accept, which is nearly always "too many open files".
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -21,14 +21,15 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Connections by client address. Touched when a connection begins and ends, never by a request.
 #[derive(Debug, Default)]
 pub(super) struct PerAddress {
-    counts: Mutex<BTreeMap<IpAddr, u32>>,
+    /// Each port counts for itself, as in Apache's server.
+    counts: Mutex<BTreeMap<(IpAddr, bool), u32>>,
 }
 
 impl PerAddress {
     /// Counts one more, unless `max` (0: no limit) are there already.
-    fn enter(&self, address: IpAddr, max: u32) -> bool {
+    fn enter(&self, address: IpAddr, door: Door, max: u32) -> bool {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.entry(address).or_insert(0);
+        let count = counts.entry((address, door == Door::Secure)).or_insert(0);
         if max > 0 && *count >= max {
             return false;
         }
@@ -37,12 +38,13 @@ impl PerAddress {
     }
 
     /// Counts one less.
-    pub(super) fn leave(&self, address: IpAddr) {
+    pub(super) fn leave(&self, address: IpAddr, door: Door) {
+        let key = (address, door == Door::Secure);
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.get_mut(&address) {
+        if let Some(count) = counts.get_mut(&key) {
             *count -= 1;
             if *count == 0 {
-                counts.remove(&address);
+                counts.remove(&key);
             }
         }
     }
@@ -59,7 +61,7 @@ pub(super) struct Limits {
 
 /// Accepts until the server stops.
 pub(super) async fn run(
-    listener: Rc<Listener>,
+    (listener, door): (Rc<Listener>, Door),
     limits: Limits,
     shared: Arc<SharedCounts>,
     shards: Vec<Sender<ToShardInbox>>,
@@ -82,14 +84,14 @@ pub(super) async fn run(
             shared.rejected.fetch_add(1, Ordering::Relaxed);
             continue;
         }
-        if !shared.per_address.enter(address, limits.per_address) {
+        if !shared.per_address.enter(address, door, limits.per_address) {
             tracing::warn!(%address, max = limits.per_address, "too many connections from one address (maxClientCnxns): closed");
             shared.rejected.fetch_add(1, Ordering::Relaxed);
             continue;
         }
         let shard = shared.least_loaded();
         shared.entered(shard);
-        if shards[shard].send(ToShardInbox::Accepted(accepted)).await.is_err() {
+        if shards[shard].send(ToShardInbox::Accepted(accepted, door)).await.is_err() {
             return;
         }
     }
@@ -103,10 +105,11 @@ mod tests {
     fn an_address_has_its_limit() {
         let addresses = PerAddress::default();
         let address = "127.0.0.1".parse().expect("an address");
-        assert!(addresses.enter(address, 2) && addresses.enter(address, 2));
-        assert!(!addresses.enter(address, 2));
-        addresses.leave(address);
-        assert!(addresses.enter(address, 2));
-        assert!(addresses.enter(address, 0), "0 is no limit");
+        assert!(addresses.enter(address, Door::Plain, 2) && addresses.enter(address, Door::Plain, 2));
+        assert!(!addresses.enter(address, Door::Plain, 2));
+        assert!(addresses.enter(address, Door::Secure, 2), "another port");
+        addresses.leave(address, Door::Plain);
+        assert!(addresses.enter(address, Door::Plain, 2));
+        assert!(addresses.enter(address, Door::Plain, 0), "0 is no limit");
     }
 }

@@ -23,26 +23,63 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! Or several that form an ensemble, each with a folder of its own:
+//!
+//! ```
+//! use zoo_server::server::ZookeeperServer;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let folder = tempfile::tempdir()?;
+//! let mut ensemble = ZookeeperServer::ensemble(folder.path(), 3)?;
+//! ensemble.start()?;
+//!
+//! ensemble.member(0).create("/config", b"one")?;
+//! assert_eq!(ensemble.member(1).get("/config")?.0, b"one", "whoever is asked");
+//!
+//! // One loses its power. The others are enough, and send it what it missed when it is back.
+//! ensemble.member(2).crash();
+//! ensemble.member(0).set("/config", b"two", 0)?;
+//! ensemble.member(2).start()?;
+//! assert_eq!(ensemble.member(2).get("/config")?.0, b"two");
+//!
+//! // The leader steps down, and another one takes over with all that was acknowledged.
+//! let before = ensemble.leader()?;
+//! let after = ensemble.election()?;
+//! assert_ne!(before, after);
+//! assert_eq!(ensemble.member(before).get("/config")?.0, b"two");
+//! ensemble.member(before).set("/config", b"three", 1)?;
+//!
+//! ensemble.stop();
+//! # Ok(())
+//! # }
+//! ```
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::ids::{SessionId, Zxid};
+use crate::ids::{ServerId, SessionId, Zxid};
+use crate::quorum::{HostPort, MEMBERS_MAX, Member, Membership, PeerAddress, PeerType, Quorums};
+use crate::rt::listener::Listener;
+use crate::rt::{clock, process};
 use crate::wire::acl::AclList;
 use crate::wire::connect::{ConnectRequest, ConnectResponse, PASSWORD_LEN};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::header::{ReplyHeader, RequestHeader, Xid};
-use crate::wire::jute::{DecodeError, Reader, put_frame};
+use crate::wire::jute::{DecodeError, Put, Reader, put_frame};
 use crate::wire::op::OpCode;
 use crate::wire::request::{CreateRequest, PathVersionRequest, PathWatchRequest, SetDataRequest};
 use crate::wire::stat::Stat;
 
 use super::node::{Server, StartError};
-use super::options::Options;
+use super::options::{EnsembleOptions, Options};
 
 /// How long an answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -52,6 +89,15 @@ const SESSION_TIMEOUT_MS: i32 = 30_000;
 
 /// The longest answer that is taken: data of a znode is bounded far below.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+/// How long an ensemble may take to have a leader.
+const ELECTION_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Between two looks whether it has.
+const ELECTION_PAUSE: Duration = Duration::from_millis(20);
+
+/// Ports of members are chosen from here: below those that the system gives to connections.
+const PORTS: Range<u16> = 20_000..32_000;
 
 /// Why a call failed.
 #[derive(Debug, Error)]
@@ -65,6 +111,12 @@ pub enum CallError {
     /// The connection to the server failed.
     #[error("connection to the server: {0}")]
     Connection(#[from] io::Error),
+    /// No server of the ensemble leads.
+    #[error("no server of the ensemble leads")]
+    NoLeader,
+    /// A server could not be started again.
+    #[error(transparent)]
+    Start(Box<StartError>),
     /// The server's answer could not be understood.
     #[error("answer of the server: {0}")]
     Answer(#[from] DecodeError),
@@ -73,6 +125,8 @@ pub enum CallError {
 /// A server in this process, on a port of the loopback that the system chooses. See the module's page.
 pub struct ZookeeperServer {
     folder: PathBuf,
+    /// Which member of an ensemble it is; `None` if it is alone.
+    member: Option<(ServerId, Arc<Membership>)>,
     running: Option<Running>,
 }
 
@@ -84,7 +138,35 @@ struct Running {
 impl ZookeeperServer {
     /// A server that keeps its data in `folder`, which is made if it is not there. Does not start it.
     pub fn new(folder: impl AsRef<Path>) -> Self {
-        Self { folder: folder.as_ref().to_owned(), running: None }
+        Self { folder: folder.as_ref().to_owned(), member: None, running: None }
+    }
+
+    /// `count` servers that are to form an ensemble over the loopback, each with its data in a folder below `folder`. Does not start
+    /// them.
+    ///
+    /// # Errors
+    /// If there are not enough free ports.
+    ///
+    /// # Panics
+    /// With no server, or more than 255.
+    pub fn ensemble(folder: impl AsRef<Path>, count: usize) -> Result<Ensemble, CallError> {
+        assert!((1..=MEMBERS_MAX).contains(&count), "an ensemble of {count} servers");
+        let ports = free_ports(2 * count)?;
+        let host = |port| HostPort { host: "127.0.0.1".to_owned(), port };
+        let members = ports.chunks_exact(2).zip(1..).map(|(ports, id)| {
+            let addresses = vec![PeerAddress { quorum: host(ports[0]), election: host(ports[1]) }];
+            let peer_type = PeerType::Participant;
+            (ServerId(id), Member { id: ServerId(id), addresses, peer_type, client: None, secure_client: None })
+        });
+        let membership =
+            Membership::new(members.collect(), Quorums::Majority, 0).expect("participants with ports of their own");
+        let membership = Arc::new(membership);
+        let members = membership.members.keys().map(|id| Self {
+            folder: folder.as_ref().join(id.0.to_string()),
+            member: Some((*id, membership.clone())),
+            running: None,
+        });
+        Ok(Ensemble { members: members.collect() })
     }
 
     /// Starts it: recovers what the folder holds, and serves. Does nothing if it runs.
@@ -93,10 +175,34 @@ impl ZookeeperServer {
     /// If the folder cannot be used, is used by another server, or holds damaged data, or io_uring is not to be had.
     pub fn start(&mut self) -> Result<(), StartError> {
         if self.running.is_none() {
-            let server = Server::start(Options::in_folder(&self.folder))?;
+            let server = Server::start(self.options())?;
             self.running = Some(Running { server, client: None });
         }
         Ok(())
+    }
+
+    fn options(&self) -> Options {
+        let mut options = Options::in_folder(&self.folder);
+        if let Some((id, membership)) = &self.member {
+            options.server_id = *id;
+            options.ensemble = Some(EnsembleOptions::new(*id, membership.clone()));
+            Arc::make_mut(&mut options.shard.about).voters = membership.participants().count() as u64;
+        }
+        options
+    }
+
+    /// Whether it leads, as it says itself.
+    fn is_leading(&self) -> bool {
+        let ask = || -> io::Result<String> {
+            let address = self.address().map_err(io::Error::other)?;
+            let mut stream = TcpStream::connect_timeout(&address, ANSWER_TIMEOUT)?;
+            stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+            stream.write_all(b"srvr")?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer)?;
+            Ok(answer)
+        };
+        ask().is_ok_and(|answer| answer.lines().any(|line| line == "Mode: leader"))
     }
 
     /// Where clients of any kind can connect.
@@ -132,11 +238,15 @@ impl ZookeeperServer {
         self.call(OpCode::SET_DATA, |out| request.encode(out), Stat::decode)
     }
 
-    /// A znode's data and numbers.
+    /// A znode's data and numbers. A member of an ensemble catches up with its leader first, so what was acknowledged by any member
+    /// before is seen.
     ///
     /// # Errors
     /// [`ErrorCode::NO_NODE`], and others.
     pub fn get(&mut self, path: &str) -> Result<(Vec<u8>, Stat), CallError> {
+        if self.member.is_some() {
+            self.call(OpCode::SYNC, |out| out.put_ustring(path), |_| Ok(()))?;
+        }
         let request = PathWatchRequest { path: path.into(), watch: false };
         self.call(
             OpCode::GET_DATA,
@@ -175,9 +285,11 @@ impl ZookeeperServer {
         encode: impl FnOnce(&mut Vec<u8>),
         decode: impl FnOnce(&mut Reader<'_>) -> Result<T, DecodeError>,
     ) -> Result<T, CallError> {
+        let is_member = self.member.is_some();
         let running = self.running.as_mut().ok_or(CallError::NotRunning)?;
         let mut client = match running.client.take().filter(Client::is_connected) {
             Some(client) => client,
+            None if is_member => Client::connect_patiently(running.server.address())?,
             None => Client::connect(running.server.address())?,
         };
         let answer = client.call(op, encode)?;
@@ -189,6 +301,91 @@ impl ZookeeperServer {
         }
         Ok(decode(&mut reader)?)
     }
+}
+
+/// Servers in this process that form an ensemble. See the module's page.
+pub struct Ensemble {
+    members: Vec<ZookeeperServer>,
+}
+
+impl Ensemble {
+    /// Starts those that do not run. They elect a leader; calls wait for it.
+    ///
+    /// # Errors
+    /// As [`ZookeeperServer::start`].
+    pub fn start(&mut self) -> Result<(), StartError> {
+        self.members.iter_mut().try_for_each(ZookeeperServer::start)
+    }
+
+    /// How many there are, running or not.
+    pub fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Whether there are none, which never is so.
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// One of them, counted from 0.
+    ///
+    /// # Panics
+    /// If there are not so many.
+    pub fn member(&mut self, index: usize) -> &mut ZookeeperServer {
+        &mut self.members[index]
+    }
+
+    /// Which one leads; waits until one does.
+    ///
+    /// # Errors
+    /// [`CallError::NoLeader`] if too few run, or they cannot agree.
+    pub fn leader(&self) -> Result<usize, CallError> {
+        let deadline = clock::now() + ELECTION_TIMEOUT;
+        loop {
+            if let Some(leader) = self.members.iter().position(ZookeeperServer::is_leading) {
+                return Ok(leader);
+            }
+            if clock::now() >= deadline {
+                return Err(CallError::NoLeader);
+            }
+            thread::sleep(ELECTION_PAUSE);
+        }
+    }
+
+    /// The leader steps down: it is ended in order, the others elect one of themselves, and it comes back and follows. Which one
+    /// leads then.
+    ///
+    /// # Errors
+    /// [`CallError::NoLeader`] if those that run are not enough without their leader, which then is started again all the same.
+    pub fn election(&mut self) -> Result<usize, CallError> {
+        let before = self.leader()?;
+        self.members[before].stop();
+        let after = self.leader();
+        self.members[before].start().map_err(|error| CallError::Start(Box::new(error)))?;
+        after
+    }
+
+    /// Ends all of them in order.
+    pub fn stop(&mut self) {
+        self.members.iter_mut().for_each(ZookeeperServer::stop);
+    }
+}
+
+/// Ports of the loopback where nobody listens.
+fn free_ports(count: usize) -> Result<Vec<u16>, CallError> {
+    let mut taken = Vec::new();
+    let first = process::random() % PORTS.len() as u64;
+    for step in 0..PORTS.len() as u64 {
+        if taken.len() == count {
+            break;
+        }
+        let port = PORTS.start + ((first + step) % PORTS.len() as u64) as u16;
+        taken.extend(Listener::bind(SocketAddr::from(([127, 0, 0, 1], port)), 1).ok());
+    }
+    if taken.len() < count {
+        return Err(CallError::Connection(io::ErrorKind::AddrInUse.into()));
+    }
+    Ok(taken.iter().map(|listener| listener.local_addr().port()).collect())
 }
 
 impl Drop for ZookeeperServer {
@@ -226,6 +423,17 @@ impl Client {
             return Err(CallError::Refused(ErrorCode::SESSION_EXPIRED));
         }
         Ok(client)
+    }
+
+    /// As [`Client::connect`], again and again while the server has no leader, and so closes the connection.
+    fn connect_patiently(address: SocketAddr) -> Result<Self, CallError> {
+        let deadline = clock::now() + ELECTION_TIMEOUT;
+        loop {
+            match Self::connect(address) {
+                Err(CallError::Connection(_)) if clock::now() < deadline => thread::sleep(ELECTION_PAUSE),
+                connected => return connected,
+            }
+        }
     }
 
     /// Whether the server has not ended the session, which it does when nothing was asked for its timeout.

@@ -24,8 +24,8 @@ pub(super) enum LogCommand {
     Append(Batch),
     /// Write a snapshot.
     Snapshot { version: Version, sessions: Vec<(SessionId, i32)> },
-    /// Cut the log behind this zxid, and bring back the state there: [`LogMessage::Reloaded`]. Where it cannot be
-    /// cut, the server ends, as Apache's does.
+    /// Cut the log behind this zxid, and bring back the state there: [`LogMessage::Reloaded`] or
+    /// [`LogMessage::TruncateImpossible`].
     Truncate { to: Zxid },
     /// Save what was promised, behind everything appended before: [`LogMessage::EpochsSaved`] or
     /// [`LogMessage::EpochsFailed`].
@@ -55,6 +55,8 @@ pub(super) enum LogMessage {
     SnapshotDone(Zxid),
     /// The log was cut; this is what it holds now. Costs and room count from the start again.
     Reloaded(Box<Recovered>),
+    /// What lies before the cut is not here. Nothing was changed.
+    TruncateImpossible,
     /// The epochs are durable.
     EpochsSaved,
     /// There was no room for the epochs: those before still hold.
@@ -62,7 +64,7 @@ pub(super) enum LogMessage {
     /// The version has taken the place of everything, durably. The next [`LogMessage::Room`] may tell less than the last.
     Installed(Zxid),
     /// There was no room for it. Everything is as before.
-    InstallFailed,
+    InstallFailed(Zxid),
     /// The disk failed. What was not durable will never be.
     Failed,
 }
@@ -169,12 +171,8 @@ fn report(core: &mut LogCore, to_replica: &Sender<ToReplicaInbox>) -> Told {
                 return Told::Cut;
             }
             Report::TruncateImpossible { to, error } => {
-                tracing::error!(
-                    %to,
-                    "the leader wants the log cut at a place that is not here any more: remove this server's data folder, and the \
-                     leader sends everything"
-                );
-                return Told::Ended(failed(error, to_replica));
+                tracing::warn!(%to, %error, "the log cannot be cut there; a snapshot from the leader is needed");
+                LogMessage::TruncateImpossible
             }
             Report::EpochsSaved => LogMessage::EpochsSaved,
             Report::EpochsFailed { error } => {
@@ -187,7 +185,7 @@ fn report(core: &mut LogCore, to_replica: &Sender<ToReplicaInbox>) -> Told {
             }
             Report::InstallFailed { zxid, error } => {
                 tracing::error!(%zxid, %error, "no room for the leader's snapshot");
-                LogMessage::InstallFailed
+                LogMessage::InstallFailed(zxid)
             }
             Report::Failed(error) => return Told::Ended(failed(error, to_replica)),
             Report::Closed => return Told::Ended(Ended::Closed),

@@ -32,7 +32,7 @@ use super::log_thread::{self, Ended};
 use super::options::Options;
 use super::peers;
 use super::replica_shell::{self, EnsembleWiring, Wiring};
-use super::shard::{self, SharedCounts, ToReplicaInbox};
+use super::shard::{self, Door, SharedCounts, ToReplicaInbox};
 use super::storage_folder;
 
 /// Messages that may wait for a shard. Batches, so few are many.
@@ -71,6 +71,7 @@ pub enum StartError {
 /// A running server. Dropping it leaves it running until the process ends: [`Server::stop`] ends it in order.
 pub struct Server {
     address: SocketAddr,
+    secure_address: Option<SocketAddr>,
     is_direct: bool,
     shared: Arc<SharedCounts>,
     to_replica: Sender<ToReplicaInbox>,
@@ -88,6 +89,26 @@ pub enum ServerFailed {
     /// A part of the server panicked, which is a mistake of ours.
     #[error("the server's {0} ended with a panic: please report it")]
     Panicked(String),
+}
+
+/// A port and what it takes.
+type OpenDoor = (Listener, Door);
+
+/// Opens the ports; where they are, without TLS and with it.
+fn open_doors(options: &Options) -> Result<(Vec<OpenDoor>, [Option<SocketAddr>; 2]), StartError> {
+    let is_unified = options.shard.tls.as_ref().is_some_and(|tls| tls.port_unification);
+    let plain = if is_unified { Door::Either } else { Door::Plain };
+    let mut doors = Vec::new();
+    let mut open = |address: Option<SocketAddr>, door| -> Result<Option<SocketAddr>, StartError> {
+        let Some(address) = address else { return Ok(None) };
+        let listener = Listener::bind(address, options.listen_backlog)?;
+        let address = listener.local_addr();
+        doors.push((listener, door));
+        Ok(Some(address))
+    };
+    let addresses = [open(options.listen, plain)?, open(options.secure_listen, Door::Secure)?];
+    assert!(options.secure_listen.is_none() || options.shard.tls.is_some(), "a port for TLS without TLS");
+    Ok((doors, addresses))
 }
 
 /// The newest records as learners are sent them. What came before the first of them is not known, so it only says where the
@@ -114,8 +135,7 @@ impl Server {
         let begun = clock::now();
         let recovered = storage_folder::recover(&mut folder, &options)?;
         let recovery = clock::now().since(begun);
-        let listener = Listener::bind(options.listen, options.listen_backlog)?;
-        let address = listener.local_addr();
+        let (doors, [address, secure_address]) = open_doors(&options)?;
         options.storage = options.storage.checked();
         let ensemble = match options.ensemble.take() {
             None => None,
@@ -125,7 +145,9 @@ impl Server {
             }
         };
         options.pipeline.txn_bytes_max = options.storage.record_len_max.saturating_sub(TXN_OVERHEAD_BYTES);
-        Arc::make_mut(&mut options.shard.about).client_port = address.port();
+        let about = Arc::make_mut(&mut options.shard.about);
+        about.client_port = address.map_or(0, |address| address.port());
+        about.told.conf.secure_client_port = secure_address.map_or(-1, |address| address.port().into());
         let is_direct = folder.is_direct;
 
         let (to_replica, replica_inbox) = inbox::channel(REPLICA_INBOX_MAX);
@@ -183,32 +205,39 @@ impl Server {
         let shared = Arc::new(SharedCounts::new(options.cores.shards.len()));
         let shard_options = Arc::new(options.shard);
         let limits = Limits { per_address: options.connections_per_address_max, total: options.connections_max };
-        let mut listener = Some(listener);
+        let mut doors = Some(doors);
         let mut shards = Vec::new();
         for (number, (core, inbox)) in options.cores.shards.iter().zip(shard_inboxes).enumerate() {
             let number = u8::try_from(number).expect("there are at most 256 shards");
             let (shard_options, shared, version) = (shard_options.clone(), shared.clone(), version.clone());
             let (to_replica, to_shards) = (to_replica.clone(), to_shards.clone());
             // The first shard also accepts for all.
-            let listener = listener.take();
+            let doors = doors.take();
             shards.push(executor::spawn(
                 &format!("zoo-shard-{number}"),
                 *core,
                 executor_options.clone(),
                 move || async move {
-                    if let Some(listener) = listener {
-                        spawn_local(acceptor::run(Rc::new(listener), limits, shared.clone(), to_shards));
+                    for (listener, door) in doors.into_iter().flatten() {
+                        let (shared, to_shards) = (shared.clone(), to_shards.clone());
+                        spawn_local(acceptor::run((Rc::new(listener), door), limits, shared, to_shards));
                     }
                     shard::run(number, shard_options, shared, (standing, version), inbox, to_replica).await;
                 },
             )?);
         }
-        Ok(Self { address, is_direct, shared, to_replica, log, replica, shards })
+        let address = address.or(secure_address).expect("a server has a door");
+        Ok(Self { address, secure_address, is_direct, shared, to_replica, log, replica, shards })
     }
 
-    /// Where it listens.
+    /// Where it listens: without TLS, if it does.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it listens with TLS (`secureClientPort`).
+    pub fn secure_address(&self) -> Option<SocketAddr> {
+        self.secure_address
     }
 
     /// Whether its files bypass the page cache.

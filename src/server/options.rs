@@ -14,13 +14,17 @@ use crate::replica;
 use crate::rt::{clock, process};
 use crate::storage;
 use crate::time::Instant;
+use crate::tls;
 use crate::tree;
+use crate::zab::HistoryOptions;
 
 /// A whole server.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Where clients connect.
-    pub listen: SocketAddr,
+    /// Where clients connect; `None`: by TLS only.
+    pub listen: Option<SocketAddr>,
+    /// Where clients connect by TLS (`secureClientPort`); needs [`ShardOptions::tls`].
+    pub secure_listen: Option<SocketAddr>,
     /// Connections that may wait to be accepted.
     pub listen_backlog: u32,
     /// Where snapshots are kept.
@@ -71,7 +75,8 @@ impl Options {
             started: clock::now(),
         };
         Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
+            secure_listen: None,
             listen_backlog: 1024,
             snapshot_folder: folder.to_owned(),
             log_folder: folder.to_owned(),
@@ -85,6 +90,8 @@ impl Options {
                 hash_seed,
                 auth: pipeline.auth.clone(),
                 enforced_schemes: BTreeSet::new(),
+                sasl: None,
+                tls: None,
                 sessionless_timeout: Duration::from_secs(10),
                 leader_serves: true,
                 tick_ms: 2000,
@@ -117,6 +124,30 @@ pub struct EnsembleOptions {
     pub replica: replica::EnsembleOptions,
     /// How it speaks with the others.
     pub peers: PeerOptions,
+}
+
+impl EnsembleOptions {
+    /// With Apache's defaults, and `tickTime` 2000, `initLimit` 10, `syncLimit` 5.
+    pub fn new(my_id: ServerId, membership: Arc<Membership>) -> Self {
+        let replica = replica::EnsembleOptions {
+            my_id,
+            membership: membership.clone(),
+            tick_ms: 2000,
+            init_limit: 10,
+            sync_limit: 5,
+            notification_min_ms: 200,
+            notification_max_ms: 60_000,
+            finalize_wait_ms: 200,
+            epoch_wait_max_ms: None,
+            read_only_mode: false,
+            local_sessions: false,
+            local_session_upgrading: false,
+            force_snapshot_sync: false,
+            history: HistoryOptions::default(),
+            packet_bytes_max: storage::core::Options::default().record_len_max,
+        };
+        Self { replica, peers: PeerOptions::new(my_id, membership) }
+    }
 }
 
 /// What this server needs to know of the others, and how it speaks with them.
@@ -193,6 +224,10 @@ pub struct ShardOptions {
     pub auth: pipeline::auth::Options,
     /// Schemes of which a client must have one before it may ask anything (`enforce.auth.schemes`); empty: none.
     pub enforced_schemes: BTreeSet<String>,
+    /// SASL for clients; `None`: it is answered as by a server where it is not set up.
+    pub sasl: Option<SaslOptions>,
+    /// TLS for clients; `None`: no port takes it.
+    pub tls: Option<TlsOptions>,
     /// How long a connection may take to become a session.
     pub sessionless_timeout: Duration,
     /// Whether clients may connect while this server leads (`leaderServes`).
@@ -205,6 +240,28 @@ pub struct ShardOptions {
     pub words: admin::word::Whitelist,
     /// What `conf`, `envi` and others tell of the server.
     pub about: Arc<About>,
+}
+
+/// SASL for clients.
+#[derive(Clone, Debug)]
+pub struct SaslOptions {
+    /// Who they may be, with their passwords.
+    pub users: pipeline::auth::digest_md5::Users,
+    /// `allowSaslFailedClients`: who fails may stay, as nobody, unless SASL is enforced.
+    pub failed_allowed: bool,
+}
+
+/// TLS for clients.
+#[derive(Clone, Debug)]
+pub struct TlsOptions {
+    /// What every handshake needs.
+    pub acceptor: tls::Acceptor,
+    /// `client.portUnification`: the port without TLS takes both.
+    pub port_unification: bool,
+    /// Handshakes that may go on at once; connections beyond them are closed.
+    pub handshakes_max: u32,
+    /// How long a handshake may take.
+    pub handshake_timeout: Duration,
 }
 
 /// What operators may ask of the server that does not change while it runs.

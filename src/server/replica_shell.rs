@@ -8,7 +8,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use crate::admin::figures::{Counter, Figures, Measure};
-use crate::ids::{Epoch, SessionId, Zxid};
+use crate::ids::Zxid;
 use crate::quorum::Membership;
 use crate::replica::event::Reloaded;
 use crate::replica::message::{Part, Standing, ToShard};
@@ -19,7 +19,6 @@ use crate::rt::listener::Listener;
 use crate::rt::{clock, process};
 use crate::storage::apache::SnapWriter;
 use crate::time::Instant;
-use crate::tree::Version;
 
 use super::log_thread::{LogCommand, LogMessage};
 use super::options::PeerOptions;
@@ -54,9 +53,6 @@ pub(super) struct EnsembleWiring {
 /// Votes and links are looked after at least so often in an ensemble; sooner if the replica asks for it.
 const MEMBER_TICK: Duration = Duration::from_millis(50);
 
-/// What the log had no room for is tried again so often.
-const RETRY: Duration = Duration::from_millis(500);
-
 /// Runs the replica until the server stops or the log fails.
 pub(super) async fn run(mut replica: Replica, mut inbox: Receiver<ToReplicaInbox>, wiring: Wiring) {
     let Wiring { shards, log, tick: pace, drain_timeout, recovery, ensemble } = wiring;
@@ -64,12 +60,7 @@ pub(super) async fn run(mut replica: Replica, mut inbox: Receiver<ToReplicaInbox
     let config = ensemble.as_ref().map(|ensemble| ensemble.peers.membership.clone());
     let peers = ensemble.map(|ensemble| Peers::start(ensemble.peers, ensemble.election_port));
     let started = clock::now();
-    let mut hands = Hands {
-        shards,
-        storage: Storage { log, saves: VecDeque::new(), install: None, retry_at: None },
-        watch: Stopwatch::new(recovery, started),
-        peers,
-    };
+    let mut hands = Hands { shards, log, watch: Stopwatch::new(recovery, started), peers };
     let mut messages = Vec::with_capacity(INBOX_TAKE_MAX);
     let mut next_tick = started + tick;
     let mut next_log_tick = started + pace;
@@ -105,9 +96,8 @@ pub(super) async fn run(mut replica: Replica, mut inbox: Receiver<ToReplicaInbox
                 ToReplicaInbox::Shard(batch) => replica.handle(now, Event::Shard(batch)),
                 ToReplicaInbox::Log(LogMessage::Failed) => crashed = true,
                 ToReplicaInbox::Log(message) => {
-                    if let Some(event) = hands.hear_log(message, now, config.as_deref()).await {
-                        replica.handle(now, event);
-                    }
+                    let event = hands.hear_log(message, now, config.as_deref());
+                    replica.handle(now, event);
                 }
                 ToReplicaInbox::Stop => {
                     stop_at = Some(now.instant + drain_timeout);
@@ -136,7 +126,10 @@ pub(super) async fn run(mut replica: Replica, mut inbox: Receiver<ToReplicaInbox
         }
         if now.instant >= next_log_tick {
             next_log_tick = now.instant + pace;
-            hands.storage.tick(now.instant).await;
+            // A full log is asked again for room. One that is behind is not asked twice: ticks must never fill its inbox.
+            if hands.log.is_empty() {
+                let _ = hands.log.try_send(LogCommand::Tick);
+            }
         }
         replica.settle(Now { instant: clock::now(), wall: clock::wall() });
         hands.perform(&mut replica).await;
@@ -144,7 +137,7 @@ pub(super) async fn run(mut replica: Replica, mut inbox: Receiver<ToReplicaInbox
             break;
         }
     }
-    let _ = hands.storage.log.send(if crashed { LogCommand::Crash } else { LogCommand::Close }).await;
+    let _ = hands.log.send(if crashed { LogCommand::Crash } else { LogCommand::Close }).await;
     for shard in &hands.shards {
         let _ = shard.send(ToShardInbox::Replica(ToShard::Stop)).await;
     }
@@ -153,7 +146,7 @@ pub(super) async fn run(mut replica: Replica, mut inbox: Receiver<ToReplicaInbox
 /// Everything that the replica acts through.
 struct Hands {
     shards: Vec<Sender<ToShardInbox>>,
-    storage: Storage,
+    log: Sender<LogCommand>,
     watch: Stopwatch,
     peers: Option<Peers>,
 }
@@ -168,11 +161,11 @@ impl Hands {
             match action {
                 Action::Append(batch) => {
                     self.watch.appended.push_back((batch.last(), clock::now()));
-                    let _ = self.storage.log.send(LogCommand::Append(batch)).await;
+                    let _ = self.log.send(LogCommand::Append(batch)).await;
                 }
                 Action::Snapshot { version, sessions } => {
                     self.watch.snapshot_begun = Some(clock::now());
-                    let _ = self.storage.log.send(LogCommand::Snapshot { version, sessions }).await;
+                    let _ = self.log.send(LogCommand::Snapshot { version, sessions }).await;
                 }
                 Action::ToShard(shard, mut message) => {
                     match &mut message {
@@ -185,17 +178,19 @@ impl Hands {
                     }
                     let _ = self.shards[shard].send(ToShardInbox::Replica(message)).await;
                 }
-                Action::SaveEpochs { accepted, current } => self.storage.save(accepted, current).await,
+                Action::SaveEpochs { accepted, current } => {
+                    let _ = self.log.send(LogCommand::SaveEpochs { accepted, current }).await;
+                }
                 Action::Truncate(to) => {
                     // What was appended behind it will never be told to be durable.
                     self.watch.appended.clear();
                     self.watch.snapshot_begun = None;
-                    let _ = self.storage.log.send(LogCommand::Truncate { to }).await;
+                    let _ = self.log.send(LogCommand::Truncate { to }).await;
                 }
                 Action::Install { version, sessions } => {
                     self.watch.appended.clear();
                     self.watch.snapshot_begun = None;
-                    self.storage.install(version, sessions).await;
+                    let _ = self.log.send(LogCommand::Install { version, sessions, log_id: process::random() }).await;
                 }
                 action => self.speak(action),
             }
@@ -240,8 +235,8 @@ impl Hands {
     }
 
     /// What the log said, as the replica is to hear it.
-    async fn hear_log(&mut self, message: LogMessage, now: Now, config: Option<&Membership>) -> Option<Event> {
-        Some(match message {
+    fn hear_log(&mut self, message: LogMessage, now: Now, config: Option<&Membership>) -> Event {
+        match message {
             LogMessage::Durable(through) => {
                 self.watch.durable(through, now.instant);
                 Event::LogDurable(through)
@@ -258,79 +253,12 @@ impl Hands {
                 }
                 Event::Truncated(Box::new(Reloaded { tree, sessions: recovered.sessions.into_iter().collect() }))
             }
-            LogMessage::EpochsSaved => {
-                self.storage.saved().await;
-                Event::EpochsSaved
-            }
-            LogMessage::Installed(zxid) => {
-                self.storage.install = None;
-                Event::Installed(zxid)
-            }
-            LogMessage::EpochsFailed | LogMessage::InstallFailed => {
-                self.storage.retry_at = Some(now.instant + RETRY);
-                return None;
-            }
+            LogMessage::EpochsSaved => Event::EpochsSaved,
+            LogMessage::EpochsFailed => Event::EpochsFailed,
+            LogMessage::TruncateImpossible => Event::TruncateImpossible,
+            LogMessage::Installed(zxid) => Event::Installed(zxid),
+            LogMessage::InstallFailed(zxid) => Event::InstallFailed(zxid),
             LogMessage::Failed => panic!("the end of the log ends the shell"),
-        })
-    }
-}
-
-/// The log, and what it is asked for until it is done: without room nothing is promised, and nothing is given up.
-struct Storage {
-    log: Sender<LogCommand>,
-    /// Epochs to be saved, in order; the first is with the log. One at a time: tried again, an older one must not overtake.
-    saves: VecDeque<(Option<Epoch>, Option<Epoch>)>,
-    /// The state that is with the log to take the place of everything.
-    install: Option<(Version, Vec<(SessionId, i32)>)>,
-    /// There was no room for the first of `saves`, or for `install`.
-    retry_at: Option<Instant>,
-}
-
-impl Storage {
-    async fn save(&mut self, accepted: Option<Epoch>, current: Option<Epoch>) {
-        self.saves.push_back((accepted, current));
-        if self.saves.len() == 1 {
-            self.send_save().await;
-        }
-    }
-
-    /// The first of the epochs are saved: the next.
-    async fn saved(&mut self) {
-        self.saves.pop_front();
-        self.send_save().await;
-    }
-
-    async fn send_save(&self) {
-        if let Some(&(accepted, current)) = self.saves.front() {
-            let _ = self.log.send(LogCommand::SaveEpochs { accepted, current }).await;
-        }
-    }
-
-    async fn install(&mut self, version: Version, sessions: Vec<(SessionId, i32)>) {
-        self.install = Some((version, sessions));
-        self.send_install().await;
-    }
-
-    async fn send_install(&self) {
-        if let Some((version, sessions)) = self.install.clone() {
-            let _ = self.log.send(LogCommand::Install { version, sessions, log_id: process::random() }).await;
-        }
-    }
-
-    /// Time passed.
-    async fn tick(&mut self, now: Instant) {
-        // A full log is asked again for room. One that is behind is not asked twice: ticks must never fill its inbox.
-        if self.log.is_empty() {
-            let _ = self.log.try_send(LogCommand::Tick);
-        }
-        if self.retry_at.is_some_and(|at| now >= at) {
-            self.retry_at = None;
-            // One of the two: a member that waits for the one does not ask for the other.
-            if self.install.is_some() {
-                self.send_install().await;
-            } else {
-                self.send_save().await;
-            }
         }
     }
 }

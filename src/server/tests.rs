@@ -5,8 +5,11 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use super::node::Server;
-use super::options::Options;
-use crate::ids::{SessionId, Zxid};
+use super::options::{EnsembleOptions, Options};
+use crate::admin::word::Whitelist;
+use crate::ids::{ServerId, SessionId, Zxid};
+use crate::quorum::{HostPort, Member, Membership, PeerAddress, PeerType, Quorums};
+use crate::rt::listener::Listener;
 use crate::wire::connect::{ConnectRequest, ConnectResponse, PASSWORD_LEN};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::header::{ReplyHeader, RequestHeader, Xid};
@@ -71,6 +74,63 @@ fn expect_end(mut stream: &TcpStream) {
         Ok(_) => assert!(rest.is_empty(), "{} bytes behind the last answer", rest.len()),
         Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset, "the server ends the connection"),
     }
+}
+
+/// A member of an ensemble of three that is alone.
+fn lonely(folder: &std::path::Path) -> Options {
+    let host = || HostPort { host: "127.0.0.1".to_owned(), port: 0 };
+    let port = || {
+        let listener = Listener::bind(([127, 0, 0, 1], 0).into(), 1).expect("a free port");
+        HostPort { port: listener.local_addr().port(), ..host() }
+    };
+    let members = (1..=3).map(|id| {
+        let addresses = vec![PeerAddress { quorum: port(), election: port() }];
+        let peer_type = PeerType::Participant;
+        (ServerId(id), Member { id: ServerId(id), addresses, peer_type, client: None, secure_client: None })
+    });
+    let membership = Membership::new(members.collect(), Quorums::Majority, 0).expect("good members");
+    let mut options = Options::in_folder(folder);
+    options.ensemble = Some(EnsembleOptions::new(ServerId(1), membership.into()));
+    options.shard.words = Whitelist::parse(Some("*"), false);
+    options
+}
+
+#[test]
+fn a_member_without_a_leader_serves_nobody_and_says_so() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = Server::start(lonely(folder.path())).expect("starts");
+    let not_serving = "This ZooKeeper instance is not currently serving requests";
+    for (word, answer) in [
+        ("srvr", format!("{not_serving}\n")),
+        ("stat", format!("{not_serving}\n")),
+        ("mntr", format!("{not_serving}\n")),
+        ("conf", format!("{not_serving}\n")),
+        ("dump", format!("{not_serving}\n")),
+        ("isro", "null".to_owned()),
+        ("ruok", "imok".to_owned()),
+    ] {
+        let mut stream = TcpStream::connect(server.address()).expect("connects");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a live socket");
+        stream.write_all(word.as_bytes()).expect("sent");
+        let mut told = String::new();
+        stream.read_to_string(&mut told).expect("an answer");
+        assert_eq!(told, answer, "{word}");
+    }
+    let stream = TcpStream::connect(server.address()).expect("connects");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a live socket");
+    let request = ConnectRequest {
+        protocol_version: 0,
+        last_zxid_seen: Zxid::ZERO,
+        timeout_ms: 30_000,
+        session: SessionId::NONE,
+        password: &[0; PASSWORD_LEN],
+        read_only: Some(true),
+    };
+    let mut out = Vec::new();
+    put_frame(&mut out, |out| request.encode(out));
+    (&stream).write_all(&out).expect("sent");
+    expect_end(&stream);
+    server.stop();
 }
 
 #[test]

@@ -199,3 +199,66 @@ fn expiry_agrees_with_a_plain_model() {
     }
     assert!(expired_in_all > 500, "the test must let sessions expire: {expired_in_all}");
 }
+
+#[test]
+fn leader_session_tracker_begins_with_whole_timeouts() {
+    let mut sessions = sessions();
+    sessions.add(A, 4000, Some(ONE), at_ms(0));
+    sessions.reopen(A, 20_000, TWO, at_ms(0)).expect("it is live");
+    sessions.set_closing(A);
+    sessions.learn();
+    assert_eq!((sessions.duty(), sessions.next_expiry()), (Duty::Learner, None));
+    assert!(sessions.is_live(A), "its end was never committed");
+    assert_eq!(sessions.owner(A), None);
+    assert_eq!(sessions.reopen(A, 1000, ONE, at_ms(0)), Ok(None));
+    assert_eq!(sessions.next_expiry(), None, "an earlier expiry files nobody on a learner");
+    sessions.lead(at_ms(100_000));
+    assert_eq!(sessions.next_expiry(), Some(at_ms(106_000)), "the timeout that it was created with");
+    assert_eq!(sessions.expire(at_ms(106_000)), [A]);
+}
+
+#[test]
+fn the_journal_undoes_what_is_behind_a_zxid() {
+    let mut sessions = sessions();
+    sessions.add(A, 4000, None, at_ms(0));
+    sessions.lead(at_ms(0));
+    assert!(sessions.create(Zxid(1), B, 5000, Some(ONE), at_ms(0)));
+    assert_eq!(sessions.close(Zxid(2), A), None);
+    assert!(!sessions.create(Zxid(3), B, 6000, None, at_ms(0)), "it is there, and has another timeout now");
+    assert_eq!(sessions.close(Zxid(4), B), Some(ONE));
+    assert_eq!(sessions.close(Zxid(5), B), None, "gone already");
+    let at = |sessions: &Sessions, zxid| {
+        let mut all = sessions.at(Zxid(zxid));
+        all.sort_unstable();
+        all
+    };
+    assert_eq!(at(&sessions, 0), [(A, 4000)]);
+    assert_eq!(at(&sessions, 1), [(A, 4000), (B, 5000)]);
+    assert_eq!(at(&sessions, 2), [(B, 5000)]);
+    assert_eq!(at(&sessions, 3), [(B, 6000)]);
+    assert_eq!((at(&sessions, 4), at(&sessions, 9)), (vec![], vec![]));
+    sessions.committed(Zxid(2));
+    assert_eq!(at(&sessions, 2), [(B, 5000)]);
+    sessions.undo_after(Zxid(2));
+    sessions.learn();
+    assert_eq!(at(&sessions, 2), [(B, 5000)]);
+}
+
+#[test]
+#[should_panic(expected = "is committed and cannot be undone")]
+fn what_is_committed_is_not_undone() {
+    let mut sessions = sessions();
+    sessions.lead(at_ms(0));
+    sessions.create(Zxid(7), A, 4000, None, at_ms(0));
+    sessions.committed(Zxid(7));
+    sessions.undo_after(Zxid(6));
+}
+
+#[test]
+#[should_panic(expected = "must be undone first")]
+fn a_learner_does_not_begin_with_uncommitted_sessions() {
+    let mut sessions = sessions();
+    sessions.lead(at_ms(0));
+    sessions.create(Zxid(7), A, 4000, None, at_ms(0));
+    sessions.learn();
+}

@@ -135,6 +135,22 @@ impl Tree {
         tree
     }
 
+    /// Writes the configuration of the ensemble into its znode, as every member does by itself when it starts and when it has got
+    /// another state (`ZKDatabase.initConfigInZKDatabase`): no transaction says so. `version` is the configuration's. The
+    /// digest leaves this znode out, and the zxid stays.
+    pub fn set_config(&mut self, text: &[u8], version: Zxid, time: WallTime, changes: &mut Vec<Change>) {
+        if self.head.znode(CONFIG).is_none() {
+            // The snapshot was written by a server that knew of no such znode.
+            let acl = self.acls.intern(&mut self.head.acls, &AclList::READ_ONLY);
+            let stat = StatPersisted { aversion: -1, ..StatPersisted::default() };
+            let znode = Znode::new(CONFIG.into(), Some(share_data(b"")), acl, stat, &self.options.node_options());
+            assert!(!self.add(znode), "{CONFIG} was missing a moment ago");
+            self.list_child(CONFIG.into());
+        }
+        let set = self.set_data(CONFIG, Some(text), -1, version, time, changes);
+        assert!(set.is_ok(), "{CONFIG} was there a moment ago");
+    }
+
     pub(super) fn without_znodes(options: Options) -> Self {
         Self {
             head: View::new(options.hash_seed),

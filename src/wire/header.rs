@@ -66,6 +66,17 @@ impl ReplyHeader {
         Ok(Self { xid: Xid(reader.i32()?), zxid: Zxid(reader.i64()?), err: ErrorCode(reader.i32()?) })
     }
 
+    /// Lets a whole reply frame say a later zxid, if it says an earlier one; those that say none stay as they are.
+    pub fn raise_zxid(frame: &mut [u8], zxid: Zxid) {
+        const ZXID: usize = 4 + 4;
+        if let Some(field) = frame.get_mut(ZXID..).and_then(|rest| rest.first_chunk_mut::<8>()) {
+            let said = i64::from_be_bytes(*field);
+            if said > 0 && said < zxid.0 {
+                *field = zxid.0.to_be_bytes();
+            }
+        }
+    }
+
     /// Appends it.
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.put_i32(self.xid.0);

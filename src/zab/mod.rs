@@ -55,7 +55,9 @@ use crate::quorum::Membership;
 
 pub use history::{History, HistoryOptions};
 pub use leader::sync::{SyncPlan, plan};
-pub use leader::{LINKS_MAX, Leader, LeaderAction, LeaderPhase, LearnerStatus, OUTSTANDING_BYTES_MAX, OUTSTANDING_MAX};
+pub use leader::{
+    LINK_BYTES_MAX, LINKS_MAX, Leader, LeaderAction, LeaderPhase, LearnerStatus, OUTSTANDING_BYTES_MAX, OUTSTANDING_MAX,
+};
 pub use learner::{Learner, LearnerAction, LearnerPhase, WAITING_BYTES_MAX};
 
 /// One connection of the quorum port, as the shell numbers them.

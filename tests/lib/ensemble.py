@@ -202,7 +202,7 @@ class Member(Server):
     def __init__(self, kind, identity, ensemble, folder, data_folder=None):
         self.identity = identity
         self.ensemble = ensemble
-        super().__init__(kind, folder=folder, jvm_flags=[*JVM_FLAGS, *ensemble.jvm_flags])
+        super().__init__(kind, folder=folder, jvm_flags=ensemble.jvm_flags)
         os.makedirs(folder, exist_ok=True)
         self.name = f"server {identity} ({self.kind})"
         self.host = ensemble.network.host(identity)
@@ -269,10 +269,11 @@ class Ensemble:
     def play_as(cls, kind):
         return cls.stand_in or kind
 
-    def __init__(self, kinds, *, observers=(), config=None, network="loopback", jvm_flags=(), folders=None, label="ensemble"):
+    def __init__(self, kinds, *, observers=(), config=None, network="loopback", jvm_flags=(), plain_jvm_flags=None,
+                 folders=None, label="ensemble"):
         self.observers = set(observers)
         self.config = dict(config or {})
-        self.jvm_flags = list(jvm_flags)
+        self.jvm_flags = [*JVM_FLAGS, *jvm_flags] if plain_jvm_flags is None else list(plain_jvm_flags)
         self.ids = list(range(1, len(kinds) + 1))
         self.network = NETWORKS[network](self.ids)
         self.folder = tempfile.mkdtemp(prefix=f"zoo-test-{label}-", dir=os.environ.get("ZOO_TEST_TMP"))

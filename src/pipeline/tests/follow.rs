@@ -348,3 +348,48 @@ fn a_leader_that_follows_is_our_own_mistake() {
     pipeline.begin_epoch(Epoch(1), MONO);
     let _ = pipeline.follow(MONO, &first_record(&bench), &mut Vec::new());
 }
+
+#[test]
+fn damaged_records_are_errors_or_transactions_and_nothing_else() {
+    let options = Options { extended_types: true, ..Options::default() };
+    let (mut read, mut refused) = (0, 0);
+    for seed in 1..=40 {
+        let mut dice = Dice::of_seed(seed);
+        let mut bench = Bench::with(options.clone());
+        let mut pipeline = follower(&options);
+        pipeline.follow(MONO, &first_record(&bench), &mut Vec::new()).expect("a record that can be followed");
+        for _ in 0..300 {
+            let (op, body) = dice.request();
+            if read::is_read(op) || op == OpCode::CLOSE_SESSION {
+                continue;
+            }
+            let mut log = bench.send_bytes(op, &body).log;
+            for _ in 0..dice.roll(3) {
+                // Not the zxid's upper bytes: behind a zxid of the far future nothing would be in order.
+                let at =
+                    dice.pick(&[0, 8, 18, 19, 20, 28, 31]).max(dice.roll(1 + log.len() as u64 * 2) % (1 + log.len()));
+                if let Some(byte) = log.get_mut(at).filter(|_| !(12..20).contains(&at)) {
+                    *byte ^= 1 << dice.roll(8);
+                }
+            }
+            if log.is_empty() {
+                continue;
+            }
+            let before = pipeline.zxid();
+            match pipeline.follow(MONO, &log, &mut Vec::new()) {
+                Ok(followed) => {
+                    read += 1;
+                    let awaiting = Awaiting { session: bench.session, xid: Xid(1), refused: None };
+                    let mut out = Vec::new();
+                    let answered = answer_of(&followed, &awaiting, &mut out);
+                    assert_eq!(out.is_empty(), answered.err == ErrorCode::SESSION_MOVED);
+                }
+                Err(_) => {
+                    refused += 1;
+                    assert_eq!(pipeline.zxid(), before);
+                }
+            }
+        }
+    }
+    assert!(read > 1000 && refused > 1000, "{read} read, {refused} refused");
+}

@@ -337,6 +337,35 @@ fn another_state_takes_the_place_of_the_present_one() {
 }
 
 #[test]
+fn init_config_in_zk_database() {
+    let mut bench = led(Options::default());
+    bench.create("/a", 0);
+    let (digest, zxid) = (bench.pipeline.view().digest(), bench.pipeline.view().zxid());
+    let text = "server.1=127.0.0.1:2888:3888:participant\nversion=100000000";
+    let mut changes = Vec::new();
+    bench.pipeline.set_config(WallTime(7), text, 0x1_0000_0000, &mut changes);
+    let config = "/zookeeper/config";
+    let outcome = bench.read(OpCode::GET_DATA, config, false);
+    let mut body = outcome.body();
+    assert_eq!(body.buffer(), Ok(Some(text.as_bytes())));
+    let stat = Stat::decode(&mut body).expect("a stat");
+    assert_eq!((stat.version, stat.mzxid, stat.mtime, stat.czxid), (-1, Zxid(0x1_0000_0000), WallTime(7), Zxid(0)));
+    assert_eq!((bench.pipeline.view().digest(), bench.pipeline.view().zxid()), (digest, zxid));
+    assert_eq!(changes.iter().map(|change| &*change.path).collect::<Vec<_>>(), [config]);
+    assert_eq!(bench.create("/b", 0).err(), ErrorCode::OK);
+    // A version of the tree from before does not show it, and a state without the znode gets one.
+    let header = TxnHeader { session: SessionId(1), cxid: 0, zxid, time: NOW, op: OpCode::DELETE };
+    bench.pipeline.tree.apply(&header, &Txn::Delete { path: config.into() }, &mut changes);
+    assert!(!bench.exists(config));
+    let children = |bench: &Bench| bench.pipeline.view().znode("/zookeeper").expect("it is there").num_children();
+    assert_eq!(children(&bench), 1);
+    bench.pipeline.set_config(WallTime(8), text, 0, &mut changes);
+    assert_eq!(children(&bench), 2);
+    let list = bench.read(OpCode::GET_ACL, config, false);
+    assert_eq!(AclList::decode(&mut list.body()), Ok(AclList::READ_ONLY));
+}
+
+#[test]
 fn closing_many_ephemerals_is_foretold() {
     let mut bench = led(Options::default());
     for number in 0..500 {

@@ -160,7 +160,7 @@ impl Replica {
             crate::wire::response::put_header_reply(
                 &mut self.open.frames,
                 write.xid,
-                self.pipeline.zxid(),
+                self.pipeline.view().zxid(),
                 ErrorCode::SYSTEM_ERROR,
             );
             self.open.reply(connection, ReplyKind::Answer(frame_start..self.open.frames.len()));
@@ -186,7 +186,7 @@ impl Replica {
             }
         }
         if let Some(err) = refused {
-            crate::wire::response::put_header_reply(&mut self.open.frames, write.xid, self.pipeline.zxid(), err);
+            crate::wire::response::put_header_reply(&mut self.open.frames, write.xid, self.pipeline.view().zxid(), err);
             return self.open.reply(connection, ReplyKind::Answer(frame_start..self.open.frames.len()));
         }
         let mut sink = Sink { log: &mut self.record, reply: &mut self.open.frames, changes: &mut self.open.changes };

@@ -52,17 +52,21 @@ fn options(my_id: i64, membership: &Arc<Membership>) -> PeerOptions {
 struct Server {
     peers: Peers,
     heard: VecDeque<Event>,
+    skips_peers: bool,
 }
 
 impl Server {
     fn start(options: PeerOptions, election_port: Vec<Listener>) -> Self {
-        Self { peers: Peers::start(options, election_port), heard: VecDeque::new() }
+        Self { peers: Peers::start(options, election_port), heard: VecDeque::new(), skips_peers: true }
     }
 
     async fn next(&mut self) -> Event {
         while self.heard.is_empty() {
             timeout(LIMIT, poll_fn(|cx| self.peers.poll_ready(cx))).await.expect("something is heard in time");
             self.heard.extend(self.peers.take());
+            // Of little interest here but in the test of its own.
+            self.heard
+                .retain(|event| !self.skips_peers || !matches!(event, Event::PeerConnected(_) | Event::PeerLost(_)));
         }
         self.heard.pop_front().expect("something was heard")
     }
@@ -98,6 +102,8 @@ impl Server {
 fn name(event: &Event) -> String {
     match event {
         Event::Notification { from, bytes } => format!("a vote of {}: {bytes:?}", from.0),
+        Event::PeerConnected(peer) => format!("{peer:?} connected"),
+        Event::PeerLost(peer) => format!("{peer:?} lost"),
         Event::LinkOpened(link) => format!("{link:?} opened"),
         Event::LinkBytes(link, bytes) => format!("{} bytes of {link:?}", bytes.len()),
         Event::LinkClosed(link) => format!("{link:?} closed"),
@@ -268,6 +274,30 @@ fn a_server_that_comes_late_hears_the_newest_vote_only() {
         let theirs = Listener::bind(SocketAddr::from(([127, 0, 0, 1], their_port)), 8).expect("still free");
         let (mut other, _) = Other::accept(&theirs).await;
         assert_eq!(other.vote().await, Some(vec![9]));
+    });
+}
+
+#[test]
+fn it_is_told_who_can_be_reached() {
+    on_executor("votes-reach", || async {
+        let (own, their_port) = (listen(), free_port());
+        let members = membership(&[(5, 1, own.local_addr().port()), (2, 2, their_port)]);
+        let mut server = Server::start(options(5, &members), vec![own]);
+        server.skips_peers = false;
+        server.notify(2, b"vote");
+        assert!(matches!(server.next().await, Event::PeerLost(ServerId(2))), "nobody listens");
+        let theirs = Listener::bind(SocketAddr::from(([127, 0, 0, 1], their_port)), 8).expect("still free");
+        let (other, _) = Other::accept(&theirs).await;
+        // As often as it was dialled in vain.
+        loop {
+            match server.next().await {
+                Event::PeerLost(ServerId(2)) => {}
+                Event::PeerConnected(ServerId(2)) => break,
+                other => panic!("not {}", name(&other)),
+            }
+        }
+        drop(other);
+        assert!(matches!(server.next().await, Event::PeerLost(ServerId(2))));
     });
 }
 

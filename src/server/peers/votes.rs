@@ -186,6 +186,11 @@ impl Votes {
                 Some(Ok(Dialled::Announced)) => pause.max(DIALLED_BACK_PAUSE),
                 Some(Err(error)) => {
                     self.tell_unreachable(to, &error);
+                    if !self.is_member(to) {
+                        // Its place is for one that can be reached.
+                        self.peers.borrow_mut().remove(&to);
+                        return;
+                    }
                     pause
                 }
                 None => pause,
@@ -197,7 +202,6 @@ impl Votes {
 
     /// Said once for each time that a server cannot be reached.
     fn tell_unreachable(&self, to: ServerId, error: &io::Error) {
-        self.events.push(Event::PeerLost(to));
         let mut peers = self.peers.borrow_mut();
         let is_told = peers.get_mut(&to).is_some_and(|peer| std::mem::replace(&mut peer.is_unreachable_told, true));
         if is_told {
@@ -360,11 +364,17 @@ impl Votes {
                 hurry.set();
             }
         }
-        self.events.push(Event::PeerConnected(id));
+        if self.is_member(id) {
+            self.events.push(Event::PeerConnected(id));
+        }
         let (votes, writing) = (self.clone(), connection.clone());
         spawn_local(async move { votes.write(id, writing).await });
         let votes = self.clone();
         spawn_local(async move { votes.read(id, connection, rest).await });
+    }
+
+    fn is_member(&self, id: ServerId) -> bool {
+        self.options.membership.members.contains_key(&id)
     }
 
     fn is_current(&self, id: ServerId, connection: &Rc<Connection>) -> bool {
@@ -452,7 +462,7 @@ impl Votes {
         }
         tracing::debug!(server = id.0, peer = %connection.stream.peer(), ?error, "the connection for votes has ended");
         let mut peers = self.peers.borrow_mut();
-        if !self.options.membership.members.contains_key(&id) {
+        if !self.is_member(id) {
             peers.remove(&id);
             connection.to_send.set();
             return;

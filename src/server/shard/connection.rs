@@ -16,12 +16,16 @@ use std::task::Waker;
 
 use crate::admin::figures::Tally;
 use crate::ids::{SessionId, Zxid};
+use crate::pipeline::auth;
+use crate::pipeline::auth::digest_md5::DigestMd5;
 use crate::replica::message::{ConnectionId, ShardItem};
 use crate::rt::socket::Stream;
 use crate::time::{Instant, WallTime};
 use crate::wire::acl::Id;
 use crate::wire::header::Xid;
 use crate::wire::op::OpCode;
+
+use super::secure::Secured;
 
 /// Requests that may wait on one connection; beyond it the connection is not read from.
 const QUEUE_MAX: usize = 4096;
@@ -89,6 +93,13 @@ pub(super) enum Queued {
         /// When it came.
         received: Instant,
     },
+    /// An answer that is ready and waits for those before it.
+    Answer {
+        /// All of it.
+        frame: Box<[u8]>,
+        /// Whether the connection ends with it.
+        is_last: bool,
+    },
 }
 
 impl Queued {
@@ -96,7 +107,13 @@ impl Queued {
         match self {
             Self::Write { len, .. } => *len,
             Self::Read { body, .. } => body.len(),
+            Self::Answer { frame, .. } => frame.len(),
         }
+    }
+
+    /// Whether it waits for the replica, and not only for those before it.
+    pub(super) fn is_write(&self) -> bool {
+        matches!(self, Self::Write { .. })
     }
 
     fn is_read(&self) -> bool {
@@ -143,6 +160,10 @@ pub(super) struct Connection {
     /// Whether the client sent the read-only byte, and so gets one back.
     pub(super) has_read_only: bool,
     pub(super) identities: Arc<[Id<'static>]>,
+    /// Its SASL exchange, once it has begun.
+    pub(super) sasl: Option<Box<DigestMd5>>,
+    /// Its TLS, if it is secured.
+    pub(super) tls: Option<Box<Secured>>,
     /// See [`Connection::queue`].
     queue: VecDeque<Queued>,
     /// Bytes of their bodies.
@@ -181,6 +202,8 @@ impl Connection {
             timeout_ms: 0,
             has_read_only: false,
             identities,
+            sasl: None,
+            tls: None,
             queue: VecDeque::new(),
             queue_bytes: 0,
             waiting_reads: 0,
@@ -199,7 +222,12 @@ impl Connection {
     pub(super) fn is_paused(&self) -> bool {
         match self.stage {
             Stage::New => false,
-            Stage::Open => self.is_writing || self.waits_for_disk() || self.out.len() >= OUT_PAUSE_BYTES,
+            Stage::Open => {
+                self.is_writing
+                    || self.waits_for_disk()
+                    || self.out.len() >= OUT_PAUSE_BYTES
+                    || matches!(self.queue.back(), Some(Queued::Answer { is_last: true, .. }))
+            }
             Stage::Word | Stage::Connecting | Stage::Ending => true,
         }
     }
@@ -238,9 +266,29 @@ impl Connection {
         Some(request)
     }
 
-    /// Whether a read is the first of them, now that a write before it is answered.
-    pub(super) fn is_read_next(&self) -> bool {
-        self.queue.front().is_some_and(Queued::is_read)
+    /// Whether the first of them need not wait any more, now that a write before it is answered.
+    pub(super) fn is_ready_next(&self) -> bool {
+        self.queue.front().is_some_and(|request| !request.is_write())
+    }
+
+    /// Its client has proved to be these, too.
+    pub(super) fn add_identities(&mut self, new: Vec<Id<'static>>) {
+        let mut identities = self.identities.to_vec();
+        new.into_iter().for_each(|id| auth::add_identity(&mut identities, id));
+        self.identities = identities.into();
+    }
+
+    /// What the socket gets next: the answers themselves, or records of theirs.
+    pub(super) fn unsent(&mut self) -> &mut Vec<u8> {
+        match &mut self.tls {
+            None => &mut self.out,
+            Some(tls) => tls.unsent(&mut self.out),
+        }
+    }
+
+    /// Whether there is something for the socket.
+    pub(super) fn has_unsent(&self) -> bool {
+        !self.out.is_empty() || self.tls.as_ref().is_some_and(|tls| tls.wants_to_say())
     }
 
     /// Wakes the reader if it waits and need not any more.

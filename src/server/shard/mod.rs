@@ -11,6 +11,8 @@ mod connection;
 mod handshake;
 mod publish;
 mod request;
+mod sasl;
+mod secure;
 mod serve;
 pub(super) mod slots;
 mod words;
@@ -53,8 +55,19 @@ const OUTGOING_PAUSE_BYTES: usize = 16 << 20;
 pub(super) enum ToShardInbox {
     /// From the replica.
     Replica(ToShard),
-    /// A connection for this shard.
-    Accepted(Accepted),
+    /// A connection for this shard, and by which door it came.
+    Accepted(Accepted, Door),
+}
+
+/// What a port takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Door {
+    /// No TLS (`clientPort`).
+    Plain,
+    /// TLS only (`secureClientPort`).
+    Secure,
+    /// Both, told apart by the first byte (`client.portUnification`).
+    Either,
 }
 
 /// What reaches the replica's inbox.
@@ -80,6 +93,8 @@ pub(super) struct SharedCounts {
     pub(super) trace_mask: AtomicI64,
     /// Connections that were turned away.
     pub(super) rejected: AtomicU64,
+    /// TLS handshakes that go on.
+    pub(super) handshakes: AtomicU64,
     /// Whether the server is about to end: nobody new is let in.
     pub(super) is_stopping: AtomicBool,
 }
@@ -110,9 +125,9 @@ impl SharedCounts {
     }
 
     /// A connection of a shard's is over.
-    fn left(&self, shard: u8, address: IpAddr) {
+    fn left(&self, shard: u8, address: IpAddr, door: Door) {
         self.by_shard[usize::from(shard)].fetch_sub(1, Ordering::Relaxed);
-        self.per_address.leave(address);
+        self.per_address.leave(address, door);
     }
 }
 
@@ -184,7 +199,7 @@ pub(super) async fn run(
     while inbox.recv_many(&mut messages, INBOX_TAKE_MAX).await.is_ok() {
         for message in messages.drain(..) {
             match message {
-                ToShardInbox::Accepted(accepted) => shard.clone().adopt(accepted),
+                ToShardInbox::Accepted(accepted, door) => shard.clone().adopt(accepted, door),
                 ToShardInbox::Replica(message) => shard.hear(message),
             }
         }
@@ -282,7 +297,12 @@ impl Shard {
     async fn drain(self: Rc<Self>) {
         let deadline = clock::now() + self.options.drain_timeout;
         loop {
-            let unsent = self.state.borrow().connections.iter().any(|(_, connection)| !connection.out.is_empty());
+            let unsent = self
+                .state
+                .borrow()
+                .connections
+                .iter()
+                .any(|(_, connection)| connection.is_writing || connection.has_unsent());
             if !unsent || clock::now() >= deadline {
                 break;
             }
@@ -295,7 +315,7 @@ impl Shard {
     }
 
     /// Takes a new connection over.
-    fn adopt(self: Rc<Self>, accepted: Accepted) {
+    fn adopt(self: Rc<Self>, accepted: Accepted, door: Door) {
         if self.state.borrow().is_stopping {
             return;
         }
@@ -307,7 +327,7 @@ impl Shard {
             let id = ConnectionId { shard: number, slot, generation };
             Connection::new(id, stream.clone(), identities, now, since)
         });
-        spawn_local(async move { self.serve(slot, stream).await });
+        spawn_local(async move { self.serve(slot, stream, door).await });
     }
 }
 

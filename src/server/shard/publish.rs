@@ -90,7 +90,7 @@ impl State {
                 if matches!(reply.kind, ReplyKind::Last(_)) {
                     connection.stage = Stage::Ending;
                     connection.wake_reader();
-                } else if connection.is_read_next() {
+                } else if connection.is_ready_next() {
                     unblocked.push(id.slot);
                 } else {
                     connection.resume();
@@ -100,7 +100,7 @@ impl State {
         }
     }
 
-    /// Answers the reads that waited for a write, up to the next write.
+    /// Answers what waited for a write, up to the next write.
     fn run_unblocked(&mut self, options: &ShardOptions, slot: u32, now: Instant) {
         loop {
             let Some(connection) = self.connections.get_mut(slot) else {
@@ -109,13 +109,20 @@ impl State {
             if connection.stage == Stage::Ending {
                 return;
             }
-            if !connection.is_read_next() {
+            if !connection.is_ready_next() {
                 connection.resume();
                 return;
             }
             let is_over = connection.out.len() > OUT_MAX_BYTES;
-            let Some(Queued::Read { xid, op, body, received }) = connection.dequeue() else {
-                unreachable!("the front was a read just now");
+            let (xid, op, body, received) = match connection.dequeue() {
+                Some(Queued::Read { xid, op, body, received }) => (xid, op, body, received),
+                Some(Queued::Answer { frame, is_last }) => {
+                    if self.say_queued(slot, &frame, is_last) {
+                        continue;
+                    }
+                    return;
+                }
+                _ => unreachable!("the front was no write just now"),
             };
             if is_over {
                 // The flush at the end of the turn closes the connection: this read gets no answer any more.

@@ -6,10 +6,10 @@ use crate::rt::clock;
 use crate::time::Instant;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::header::{RequestHeader, Xid};
-use crate::wire::jute::{Put, Reader};
+use crate::wire::jute::Reader;
 use crate::wire::op::OpCode;
 use crate::wire::request::AuthRequest;
-use crate::wire::response::{put_header_reply, put_reply};
+use crate::wire::response::put_header_reply;
 
 use crate::admin::figures::{Counter, Latency};
 use crate::admin::status::ResponseBytes;
@@ -105,15 +105,7 @@ impl State {
         let body = reader.rest();
         match header.op {
             OpCode::AUTH => return self.authenticate(options, slot, header, body),
-            OpCode::SASL => {
-                // As a server where SASL is not configured: success, and no token.
-                if !matches!(Reader::new(body).buffer(), Ok(Some(_))) {
-                    return Flow::Close;
-                }
-                put_reply(&mut connection.out, header.xid, Zxid::ZERO, |out| out.put_buffer(None));
-                self.count_sent(slot);
-                return Flow::Read;
-            }
+            OpCode::SASL => return self.sasl(options, slot, header, body),
             OpCode::PING if connection.queue().is_empty() => {
                 put_header_reply(&mut connection.out, Xid::PING, self.version.zxid(), ErrorCode::OK);
                 connection.stats.answered(header.op, Xid::PING, self.version.zxid(), 0, now);
@@ -189,7 +181,7 @@ impl State {
             }
             return;
         }
-        let after_read = matches!(connection.queue().back(), Some(Queued::Read { .. }));
+        let after_read = connection.queue().back().is_some_and(|last| !last.is_write());
         connection.enqueue(Queued::Write { xid: header.xid, op: header.op, len: body.len(), received: now });
         let start = self.outgoing.bodies.len();
         self.outgoing.bodies.extend_from_slice(body);
@@ -212,6 +204,10 @@ impl State {
         };
         let proved = match request.auth {
             _ if connection.identities.len() >= IDENTITIES_MAX => Err(auth::AuthFailed),
+            // That of its certificate is proved already.
+            _ if request.scheme == "x509" && connection.identities.iter().any(|id| id.scheme == "x509") => {
+                Ok(Vec::new())
+            }
             Some(auth) => auth::authenticate(&request.scheme, auth, connection.peer.ip(), &options.auth),
             // The digest of nothing at all is where Java stumbles; other schemes do not look.
             None if request.scheme == "digest" => Err(auth::AuthFailed),
@@ -219,9 +215,7 @@ impl State {
         };
         match proved {
             Ok(new) => {
-                let mut identities = connection.identities.to_vec();
-                new.into_iter().for_each(|id| auth::add_identity(&mut identities, id));
-                connection.identities = identities.into();
+                connection.add_identities(new);
                 put_header_reply(&mut connection.out, header.xid, Zxid::ZERO, ErrorCode::OK);
                 self.count_sent(slot);
                 Flow::Read

@@ -12,7 +12,7 @@ use crate::rt::executor::{spawn_local, timeout};
 use crate::rt::socket::Stream;
 
 use super::connection::{Connection, OUT_MAX_BYTES, OUT_REUSE_BYTES, Stage};
-use super::{OUTGOING_PAUSE_BYTES, Shard, State};
+use super::{Door, OUTGOING_PAUSE_BYTES, Shard, State};
 
 /// What has to become of a connection after what has come from it was looked through.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,8 +27,17 @@ pub(super) enum Flow {
 
 impl Shard {
     /// Reads from a connection, and has what it brings handled, until it ends.
-    pub(super) async fn serve(self: Rc<Self>, slot: u32, stream: Rc<Stream>) {
+    pub(super) async fn serve(self: Rc<Self>, slot: u32, stream: Rc<Stream>, door: Door) {
         let mut bytes = Vec::new();
+        if door == Door::Plain || self.begin(slot, &stream, door, &mut bytes).await {
+            self.read_on(slot, &stream, bytes).await;
+        }
+        self.end(slot, &stream, door).await;
+    }
+
+    /// Reads until the end.
+    async fn read_on(self: &Rc<Self>, slot: u32, stream: &Rc<Stream>, mut bytes: Vec<u8>) {
+        let is_secured = self.state.borrow_mut().connections.get_mut(slot).is_some_and(|own| own.tls.is_some());
         loop {
             let flow = self.take(slot, &mut bytes);
             self.clone().end_turn();
@@ -44,7 +53,12 @@ impl Shard {
                 // An idle connection owns no buffer.
                 bytes = Vec::new();
             }
-            match stream.read(&mut bytes).await {
+            let read = if is_secured {
+                self.read_records(slot, stream, &mut bytes).await
+            } else {
+                stream.read(&mut bytes).await
+            };
+            match read {
                 Ok(0) => break,
                 Ok(len) => {
                     let state = &mut *self.state.borrow_mut();
@@ -62,7 +76,23 @@ impl Shard {
                 self.sent().await;
             }
         }
-        self.end(slot, &stream).await;
+    }
+
+    /// As [`Stream::read`], of a secured connection: waits until records have brought something.
+    async fn read_records(self: &Rc<Self>, slot: u32, stream: &Stream, bytes: &mut Vec<u8>) -> std::io::Result<usize> {
+        loop {
+            // An idle connection owns no buffer.
+            let mut records = Vec::new();
+            if stream.read(&mut records).await? == 0 {
+                return Ok(0);
+            }
+            match self.open_records(slot, &records, bytes) {
+                None => return Ok(0),
+                // A part of a record, or something of the protocol's own, which may want an answer.
+                Some(0) => self.clone().end_turn(),
+                Some(len) => return Ok(len),
+            }
+        }
     }
 
     /// Waits until the connection need not pause any more.
@@ -96,19 +126,23 @@ impl Shard {
     }
 
     /// The connection is over: what it left behind goes, once its last answer is sent.
-    async fn end(self: Rc<Self>, slot: u32, stream: &Stream) {
+    async fn end(self: Rc<Self>, slot: u32, stream: &Stream, door: Door) {
         let _ = timeout(self.options.drain_timeout, self.last_words_sent(slot)).await;
         let is_orderly = {
             let state = &mut *self.state.borrow_mut();
             state.watches.drop_watcher(State::watcher(slot));
             state.connections.remove(slot).is_some_and(|mut connection| {
+                if let Some(tls) = connection.tls.as_mut().filter(|_| !connection.is_writing) {
+                    // What does not go now is not worth waiting for.
+                    let _ = stream.try_write(&tls.last_records());
+                }
                 state.outgoing.items.extend(connection.unheard());
                 state.asked.retain(|_, (id, _)| *id != connection.id);
                 connection.stage == Stage::Ending
             })
         };
         self.clone().end_turn();
-        self.shared.left(self.number, stream.peer().ip());
+        self.shared.left(self.number, stream.peer().ip(), door);
         if is_orderly {
             // What the client sent in the meantime would turn our end into a reset, which could overtake our last words:
             // so they are followed by our end alone, and by the rest when the client has ended, too, or had time to.
@@ -153,22 +187,27 @@ impl Shard {
             connection.give_up();
             return;
         }
-        if connection.is_writing || connection.out.is_empty() {
+        if connection.is_writing || !connection.has_unsent() {
             return;
         }
-        match connection.stream.try_write(&connection.out) {
-            Ok(len) if len == connection.out.len() => {
+        let stream = connection.stream.clone();
+        let unsent = connection.unsent();
+        match stream.try_write(unsent) {
+            Ok(len) if len == unsent.len() => {
                 state.stats.figures.add(Counter::ResponseBytes, len as u64);
-                connection.out.clear();
-                if connection.out.capacity() > OUT_REUSE_BYTES {
-                    connection.out = Vec::new();
+                unsent.clear();
+                if unsent.capacity() > OUT_REUSE_BYTES {
+                    *unsent = Vec::new();
                 }
-                Self::all_said(connection);
-                return;
+                if !connection.has_unsent() {
+                    Self::all_said(connection);
+                    return;
+                }
+                // More than is sealed at once: the writer goes on.
             }
             Ok(len) => {
                 state.stats.figures.add(Counter::ResponseBytes, len as u64);
-                connection.out.drain(..len);
+                unsent.drain(..len);
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Err(error) => {
@@ -178,7 +217,6 @@ impl Shard {
             }
         }
         connection.is_writing = true;
-        let stream = connection.stream.clone();
         let shard = self.clone();
         spawn_local(async move { shard.write_on(slot, stream).await });
     }
@@ -219,12 +257,12 @@ impl Shard {
                 else {
                     return;
                 };
-                if connection.out.is_empty() {
+                if !connection.has_unsent() {
                     connection.is_writing = false;
                     Self::all_said(connection);
                     return;
                 }
-                std::mem::take(&mut connection.out)
+                std::mem::take(connection.unsent())
             };
             if let Err(error) = self.write_heard(slot, &stream, &bytes).await {
                 tracing::debug!(peer = %stream.peer(), %error, "connection lost");

@@ -57,6 +57,18 @@ impl Batch {
         self.cost
     }
 
+    /// Its records, in order: their zxids and what they hold.
+    pub fn iter(&self) -> impl Iterator<Item = (Zxid, &[u8])> {
+        let bytes = &self.block.bytes()[..self.end];
+        let mut at = FRAME_HEADER_LEN;
+        std::iter::from_fn(move || {
+            let record = bytes.get(at..).filter(|rest| !rest.is_empty())?;
+            let len = RECORD_HEADER_LEN + get_u32(record, record_field::LEN) as usize;
+            at += len;
+            Some((Zxid(get_u64(record, record_field::ZXID) as i64), &record[RECORD_HEADER_LEN..len]))
+        })
+    }
+
     /// Length of the frame that holds it alone.
     pub(crate) fn frame_len(&self) -> usize {
         FrameLayout::of(self.records_len()).len

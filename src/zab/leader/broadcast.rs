@@ -25,6 +25,8 @@ pub(super) struct Proposal {
     /// See [`Leader::propose`].
     ends_batch: bool,
 }
+/// Most syncs of learners that are not yet answered; the learner that brings one more is closed.
+const SYNCS_MAX: usize = 1 << 18;
 
 /// A sync that is not yet answered.
 #[derive(Debug)]
@@ -80,6 +82,7 @@ impl Leader {
                 self.actions.push_back(LeaderAction::Send { link: *id, packet });
             }
         }
+        self.proposed_bytes += record.len() as u64;
         self.outstanding_bytes += record.len();
         self.outstanding.push_back(Proposal { zxid, record, ends_batch });
     }
@@ -153,6 +156,11 @@ impl Leader {
     }
 
     pub(super) fn sync_of(&mut self, link: Option<LinkId>) {
+        if let Some(link) = link
+            && self.syncs.len() >= SYNCS_MAX
+        {
+            return self.close(link, format!("more than {SYNCS_MAX} syncs wait"));
+        }
         // A round that is on its way may have been answered before the sync came: the next one counts.
         let round = self.ping_round + 1;
         self.syncs.push_back(PendingSync { link, after: self.last_proposed, round });
@@ -169,7 +177,7 @@ impl Leader {
             if link.pings.len() >= PINGS_MAX {
                 continue;
             }
-            link.pings.push_back(self.ping_round);
+            link.pings.push_back((self.ping_round, self.proposed_bytes));
             let packet = QuorumPacket::new(PacketType::PING, self.last_proposed);
             self.actions.push_back(LeaderAction::Send { link: *id, packet });
         }
@@ -179,8 +187,9 @@ impl Leader {
     /// Answers come in the order of the pings.
     pub(super) fn pong(&mut self, id: LinkId) {
         let Some(link) = self.links.get_mut(&id) else { return };
-        if let Some(round) = link.pings.pop_front() {
+        if let Some((round, bytes)) = link.pings.pop_front() {
             link.confirmed_round = round;
+            link.taken_bytes = bytes;
             self.acks_changed = true;
         }
     }

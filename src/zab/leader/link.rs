@@ -39,8 +39,10 @@ pub(super) struct Link {
     /// Everything up to here that was proposed on this link is durable there.
     pub(super) acked: Zxid,
     pub(super) lag: Lag,
-    /// Rounds of the pings that it has not answered, in order.
-    pub(super) pings: VecDeque<u64>,
+    /// The pings that it has not answered, in order: their rounds, and all bytes proposed until then.
+    pub(super) pings: VecDeque<(u64, u64)>,
+    /// Of all bytes ever proposed, those that certainly are not queued on this link any more.
+    pub(super) taken_bytes: u64,
     /// The last round that it answered.
     pub(super) confirmed_round: u64,
     pub(super) requests: u64,
@@ -58,6 +60,7 @@ impl Link {
             acked: Zxid::ZERO,
             lag: Lag { oldest: None, newest: None },
             pings: VecDeque::new(),
+            taken_bytes: 0,
             confirmed_round: 0,
             requests: 0,
         }

@@ -38,6 +38,10 @@ pub const OUTSTANDING_MAX: usize = 1 << 18;
 /// Most bytes of proposals that wait for a quorum, in the same sense.
 pub const OUTSTANDING_BYTES_MAX: usize = 256 << 20;
 
+/// Most bytes of proposals that may be queued on one link (as its answers to pings tell, looked at in [`Leader::tick`]); a learner
+/// that is farther behind is closed, and comes again with a DIFF or a snapshot.
+pub const LINK_BYTES_MAX: u64 = 1 << 30;
+
 /// What the leader wants done, in order.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum LeaderAction {
@@ -175,6 +179,8 @@ pub struct Leader {
     /// Proposed and not committed, in order.
     outstanding: VecDeque<broadcast::Proposal>,
     outstanding_bytes: usize,
+    /// All bytes ever proposed.
+    proposed_bytes: u64,
     last_proposed: Zxid,
     committed: Zxid,
     durable: Zxid,
@@ -211,6 +217,7 @@ impl Leader {
             new_leader_acks: BTreeSet::new(),
             outstanding: VecDeque::new(),
             outstanding_bytes: 0,
+            proposed_bytes: 0,
             last_proposed: last_zxid,
             committed: Zxid::ZERO,
             durable: last_zxid,
@@ -354,6 +361,8 @@ impl Leader {
                     Some((*id, format!("nothing came in time ({:?})", link.stage)))
                 } else if link.has_joined() && link.lag.is_overdue(now, limit) {
                     Some((*id, "a proposal was not acknowledged within syncLimit".to_owned()))
+                } else if link.is_forwarding() && self.proposed_bytes - link.taken_bytes > LINK_BYTES_MAX {
+                    Some((*id, format!("it is more than {LINK_BYTES_MAX} bytes behind")))
                 } else {
                     None
                 }

@@ -80,6 +80,7 @@ impl Leader {
         let Some(link) = self.links.get_mut(&id) else { return };
         link.stage = Stage::AwaitNewLeaderAck;
         link.deadline = deadline;
+        link.taken_bytes = self.proposed_bytes;
         let (peer, is_observer) = (link.peer_last, link.observer);
         let from = match plan(history, peer, self.options.force_snapshot_sync) {
             SyncPlan::Diff { announce, from } => {

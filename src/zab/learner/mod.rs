@@ -51,6 +51,9 @@ pub enum LearnerAction {
     },
     /// The link's bytes behind this packet are a snapshot, as of `zxid`: read it into a state of its own. At its end call
     /// [`Learner::snapshot_received`], then go on with packets; if it breaks off, discard it (ZOOKEEPER-3642).
+    ///
+    /// The snapshot of an Apache leader is fuzzy: all up to `zxid` is in it, and perhaps something of later records. These
+    /// come as records too, and have to be applied as in a replay of a log, where a record may be applied already.
     ReceiveSnapshot {
         /// What SNAP said.
         zxid: Zxid,
@@ -223,8 +226,10 @@ impl Learner {
             if packet.kind == PacketType::SNAP {
                 return self.abandon("SNAP came out of turn");
             }
-            self.hold(packet.encoded_len());
-            self.inbox.push_back(packet);
+            match self.hold(packet.encoded_len()) {
+                Ok(()) => self.inbox.push_back(packet),
+                Err(refusal) => self.give_up(refusal),
+            }
         } else {
             self.handle(now, packet);
         }
@@ -343,11 +348,13 @@ impl Learner {
         self.actions.push_back(LearnerAction::Send(packet));
     }
 
-    fn hold(&mut self, bytes: usize) {
+    fn hold(&mut self, bytes: usize) -> Result<(), Refusal> {
         self.waiting_bytes += bytes;
         if self.waiting_bytes > WAITING_BYTES_MAX {
-            self.abandon(format!("more than {WAITING_BYTES_MAX} bytes wait for the disk or for UPTODATE"));
+            let why = format!("more than {WAITING_BYTES_MAX} bytes wait for the disk or for UPTODATE");
+            return Err(Refusal::protocol(why));
         }
+        Ok(())
     }
 
     fn abandon(&mut self, why: impl Into<String>) {

@@ -153,7 +153,7 @@ impl Learner {
         if !follows(last, zxid) {
             return Err(Refusal::gap(format!("proposal {zxid} does not follow {last}")));
         }
-        self.hold(record.len());
+        self.hold(record.len())?;
         self.unlogged.push_back((zxid, record));
         Ok(())
     }

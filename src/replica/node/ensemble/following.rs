@@ -6,7 +6,7 @@ use std::collections::{HashMap, VecDeque};
 use bytes::Bytes;
 use foldhash::fast::FixedState;
 
-use super::waiting::{Waiting, WaitingLines};
+use super::waiting::{Unsent, Waiting, WaitingLines};
 use super::{Ensemble, Role};
 use crate::ids::{Epoch, SessionId, Zxid};
 use crate::pipeline::{Awaiting, FollowError, Followed, LearnerReopened, Request, Route, answer_of};
@@ -16,12 +16,12 @@ use crate::replica::event::{Action, DialId, Now, Reloaded};
 use crate::replica::message::{Connect, ConnectionId, Write};
 use crate::replica::node::Replica;
 use crate::storage::apache::{Limits, Pushed, SnapReader};
-use crate::storage::log::BatchBuilder;
+use crate::storage::log::{Batch, BatchBuilder};
 use crate::time::Instant;
 use crate::tree::Change;
 use crate::wire::connect::Password;
 use crate::wire::error_code::ErrorCode;
-use crate::wire::header::Xid;
+use crate::wire::header::{ReplyHeader, Xid};
 use crate::wire::jute::Reader;
 use crate::wire::op::OpCode;
 use crate::wire::quorum::PacketReader;
@@ -71,6 +71,12 @@ impl Following {
             waiting: WaitingLines::default(),
             revalidating: HashMap::default(),
         }
+    }
+
+    /// Takes out what has collected for the log, and the number of its records.
+    pub(super) fn take_unlogged(&mut self) -> Option<(Batch, u64)> {
+        let records = std::mem::take(&mut self.append_len);
+        Some((std::mem::take(&mut self.append).finish()?, records))
     }
 
     /// Takes out what was logged and never committed.
@@ -250,6 +256,11 @@ impl Replica {
         let Some(following) = self.following() else { return };
         let Some(waiting) = following.waiting.front(header.session, header.cxid) else { return };
         let (connection, after_read) = (waiting.connection, waiting.after_read);
+        self.end_segment_between(connection, after_read);
+    }
+
+    /// Ends the open segment if it holds an answer for this connection and reads wait between that one and the next.
+    fn end_segment_between(&mut self, connection: ConnectionId, after_read: bool) {
         if after_read && self.last_segment_of(connection) == Some(self.segment_number) {
             self.end_segment();
         }
@@ -303,8 +314,12 @@ impl Replica {
         while let Some(following) = self.following()
             && let Some((waiting, answer)) = following.waiting.pop_answered(session)
         {
+            self.end_segment_between(waiting.connection, waiting.after_read);
             let start = self.open.frames.len();
             self.open.frames.extend_from_slice(&answer.frame);
+            // What has waited shows the state of now: its client has seen later answers than that of when it was made.
+            let zxid = self.pipeline.zxid();
+            ReplyHeader::raise_zxid(&mut self.open.frames[start..], zxid);
             let frame = start..self.open.frames.len();
             let kind = if answer.close { ReplyKind::Last(frame) } else { ReplyKind::Answer(frame) };
             self.open.reply(waiting.connection, kind);
@@ -338,20 +353,30 @@ impl Replica {
                     following.zab.request(write.session, 0, OpCode::CREATE_SESSION, body, Vec::new());
                 }
                 waiting.refused = refused;
+                let mut path = None;
                 if write.op == OpCode::SYNC {
-                    let Ok(path) = decode_path(&mut Reader::new(request.body)) else {
+                    let Ok(decoded) = decode_path(&mut Reader::new(request.body)) else {
                         put_header_reply(&mut frame, write.xid, zxid, ErrorCode::MARSHALLING_ERROR);
                         following.waiting.push(write.session, waiting.answered(frame, false));
                         return self.answer_ready(write.session);
                     };
-                    let path = path.map(|path| path.into_owned());
-                    following.waiting.push_sync(write.session, waiting, path);
-                } else {
-                    following.waiting.push(write.session, waiting);
+                    path = decoded.map(|path| path.into_owned());
                 }
-                let body = Bytes::copy_from_slice(request.body);
-                following.zab.request(write.session, write.xid.0, write.op, body, write.identities.to_vec());
+                let unsent =
+                    Unsent { body: Bytes::copy_from_slice(request.body), identities: write.identities.to_vec(), path };
+                following.waiting.push(write.session, waiting.unsent(unsent));
+                self.send_waiting(write.session);
             }
+        }
+    }
+
+    /// Sends to the leader what need not wait for a `sync` of the same client: a leader answers one when a quorum has confirmed it,
+    /// and decides later writes before that; the reads between the two must not see them.
+    fn send_waiting(&mut self, session: SessionId) {
+        while let Some(following) = self.following()
+            && let Some((op, xid, unsent)) = following.waiting.next_to_send(session)
+        {
+            following.zab.request(session, xid.0, op, unsent.body, unsent.identities);
         }
     }
 
@@ -362,6 +387,7 @@ impl Replica {
             && let Some(session) = following.waiting.sync_done(zxid)
         {
             self.answer_ready(session);
+            self.send_waiting(session);
         }
     }
 
@@ -429,12 +455,7 @@ impl Replica {
         if !following.out.is_empty() {
             self.actions.push_back(Action::ToLeader(following.dial, std::mem::take(&mut following.out)));
         }
-        let records = std::mem::take(&mut following.append_len);
-        if records > 0
-            && let Some(batch) = std::mem::take(&mut following.append).finish()
-        {
-            held.push_back((batch, records));
-        }
+        held.extend(following.take_unlogged());
         self.append_held();
     }
 

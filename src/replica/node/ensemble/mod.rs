@@ -364,7 +364,7 @@ impl Replica {
         let was_serving = self.is_deciding() || self.is_forwarding();
         let ensemble = self.ensemble.as_deref_mut().expect("only members stand down");
         let role = std::mem::replace(&mut ensemble.role, Role::Settling);
-        ensemble.held.clear();
+        let mut held = std::mem::take(&mut ensemble.held);
         match role {
             Role::Settling => {}
             Role::Looking => panic!("who looks for a leader has no role to give up"),
@@ -379,7 +379,13 @@ impl Replica {
                 let leader = following.zab.leader().0;
                 tracing::warn!(why, leader, followed_ms, "this server follows no longer: an election begins");
                 self.actions.push_back(Action::HangUp(following.dial));
-                let log_end = ensemble.log_end;
+                // Some of what waits for the log may be applied already, as the leader decides without this server's log: so
+                // all of it goes there, and waits for its room there.
+                held.extend(following.take_unlogged());
+                for (batch, records) in held {
+                    self.append(batch, records);
+                }
+                let log_end = self.ensemble.as_deref().expect("it was there just now").log_end;
                 for (zxid, record) in following.take_pending().into_iter().filter(|(zxid, _)| *zxid <= log_end) {
                     if let Err(error) = self.follow(now, zxid, record, false) {
                         panic!("transaction {zxid} was logged by this server and cannot be applied: {error}");

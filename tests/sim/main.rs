@@ -1,0 +1,90 @@
+//! The simulator: whole servers, their disks, their network and their clients in virtual time, from one seed.
+//!
+//! A run is a [`plan`] in a [`world`]: up to five servers (and observers), each the product's `Replica` and `LogCore` over
+//! simulated disks ([`server`], [`shard`]), that speak to each other and to [`client`]s over a simulated [`network`]. Faults strike
+//! ([`faults`]; what they are is said in [`plan::Fault`], and how each behaves at the head of its file and of
+//! `zoo_server::storage::sim_disk`), and observers judge: [`ledger`] and [`model`] what servers do, [`client`] what clients are told,
+//! [`linear`] whether that can be explained by one order. [`run`] has two phases: safety under faults, then progress once a quorum is
+//! healed, and the same state everywhere.
+//!
+//! ```text
+//! cargo test --release --test sim                                     2,000 seeds
+//! ZOO_SIM_SEEDS=50000 cargo test --release --test sim seeds           as many as one likes (ZOO_SIM_FROM: from this one on)
+//! ZOO_SIM_SEED=7 cargo test --release --test sim seeds -- --nocapture one of them, with a trace
+//! ```
+//!
+//! The same seed gives the same run, on every machine. A seed that has failed once is kept in [`KEPT`] for ever.
+#![allow(unreachable_pub, reason = "the modules of a test have no other users than each other")]
+
+mod client;
+mod ensemble;
+mod faults;
+mod ledger;
+mod model;
+mod network;
+mod plan;
+mod random;
+mod run;
+mod runner;
+mod server;
+mod shard;
+mod world;
+
+use std::io::Write;
+
+use plan::{Plan, Sabotage};
+use runner::{Tally, env_number, run_seeds};
+
+/// Seeds that have found something, always run first.
+const KEPT: &[u64] = &[];
+
+/// Seeds that are run unless told otherwise.
+const SEEDS: u64 = if cfg!(debug_assertions) { 60 } else { 2_000 };
+
+/// Seeds that are tried until a sabotage is found out.
+const SABOTAGE_SEEDS: u64 = 400;
+
+/// To be read by whoever runs the tests: past the capture of the test harness.
+fn say(line: &str) {
+    // Nobody may be listening.
+    let _ = writeln!(std::io::stdout(), "\n{line}");
+}
+
+#[test]
+fn seeds() {
+    if let Some(seed) = env_number("ZOO_SIM_SEED") {
+        let sabotage = std::env::var("ZOO_SIM_SABOTAGE").ok();
+        let sabotage = sabotage.and_then(|name| Sabotage::ALL.into_iter().find(|one| format!("{one:?}") == name));
+        let outcome = run::run(Plan { trace: true, ..Plan::of(seed, sabotage) });
+        say(&format!("seed {seed}: hash {:016x}, {:?}", outcome.hash, outcome.figures));
+        assert_eq!(outcome.violation, None, "seed {seed}");
+        return;
+    }
+    let from = env_number("ZOO_SIM_FROM").unwrap_or(0);
+    let count = env_number("ZOO_SIM_SEEDS").unwrap_or(SEEDS);
+    let tally = run_seeds(KEPT.iter().copied().chain(from..from + count), None, runner::FAILURES_MAX);
+    say(&tally.figures());
+    assert!(tally.failures.is_empty(), "{}", tally.failures.join("\n"));
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    for seed in 0..12 {
+        let [one, two] = [(); 2].map(|()| std::thread::spawn(move || run::run(Plan::of(seed, None))));
+        let (one, two) = (one.join().expect("a run"), two.join().expect("a run"));
+        assert_eq!((one.hash, one.figures.events), (two.hash, two.figures.events), "seed {seed}");
+    }
+}
+
+#[test]
+fn every_sabotage_is_found_out() {
+    let mut missed = Vec::new();
+    for sabotage in Sabotage::ALL {
+        let tally: Tally = run_seeds(0..SABOTAGE_SEEDS, Some(sabotage), 1);
+        match tally.found.first() {
+            Some((seed, violation)) => say(&format!("FIGURE sabotage {sabotage:?}: found by seed {seed}: {violation}")),
+            None => missed.push(sabotage),
+        }
+    }
+    assert!(missed.is_empty(), "not found out in {SABOTAGE_SEEDS} seeds: {missed:?}");
+}

@@ -1,0 +1,145 @@
+//! One run: safety under faults, then progress once they are over, then the same state everywhere.
+
+use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Once;
+
+use crate::plan::Plan;
+use crate::world::{Figures, World};
+
+/// How long it may take, virtually, until clients get on once a quorum is healed.
+const PROGRESS_WITHIN: u64 = 60_000_000;
+/// What every client has to get done by then.
+const PROGRESS_WRITES: u64 = 3;
+
+pub struct Outcome {
+    pub violation: Option<String>,
+    pub hash: u64,
+    pub figures: Figures,
+}
+
+thread_local! {
+    /// The words of the last panic of this thread.
+    static PANIC: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// A server that panics is a finding, to be told with its seed rather than printed at once.
+fn catch_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            PANIC.set(info.to_string());
+            if !IS_RUNNING.get() {
+                usual(info);
+            }
+        }));
+    });
+}
+
+thread_local! {
+    static IS_RUNNING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs what the plan says.
+pub fn run(plan: Plan) -> Outcome {
+    catch_panics();
+    IS_RUNNING.set(true);
+    let mut world = World::new(plan);
+    let result = catch_unwind(AssertUnwindSafe(|| phases(&mut world)));
+    IS_RUNNING.set(false);
+    if result.is_err() {
+        let panic = PANIC.with_borrow_mut(std::mem::take);
+        world.violation = Some(format!("a panic: {panic}"));
+    }
+    world.figures.simulated = world.now;
+    world.figures.committed = world.ledger.entries.len() as u64;
+    for client in &world.clients {
+        world.figures.writes += client.writes_done;
+        world.figures.requests += client.requests_done;
+        world.figures.sessions_lost += client.sessions_lost;
+    }
+    Outcome { violation: world.violation, hash: world.hash, figures: world.figures }
+}
+
+fn phases(world: &mut World) {
+    // Safety under faults.
+    let faulty_for = world.plan.faulty_for;
+    world.run_until(faulty_for, |_| false);
+    if world.violation.is_some() {
+        return;
+    }
+    // Progress with a quorum, in half of the runs with no more than that.
+    let mut quorum: Vec<usize> = (0..world.plan.participants).collect();
+    let majority = world.plan.participants / 2 + 1;
+    if world.random.one_in(2) {
+        while quorum.len() > majority {
+            quorum.remove(world.random.index(quorum.len()));
+        }
+    }
+    world.trace(|| format!("healed: {quorum:?}"));
+    world.heal(&quorum);
+    must_progress(world, "with a quorum");
+    let all: Vec<usize> = (0..world.servers.len()).collect();
+    world.trace(|| "healed: all".to_owned());
+    world.heal(&all);
+    must_progress(world, "with all servers");
+    must_agree(world);
+}
+
+fn must_progress(world: &mut World, what: &str) {
+    if world.violation.is_some() {
+        return;
+    }
+    let goals: Vec<u64> = world.clients.iter().map(|client| client.writes_done + PROGRESS_WRITES).collect();
+    world.clients.iter_mut().for_each(|client| client.is_steady = true);
+    let is_done = world.run_until(PROGRESS_WITHIN, |world| {
+        world.clients.iter().zip(&goals).all(|(client, goal)| client.writes_done >= *goal)
+    });
+    if !is_done {
+        let standings: Vec<_> = world.servers.iter().map(crate::server::Server::standing).collect();
+        let done: Vec<u64> =
+            world.clients.iter().zip(&goals).map(|(client, goal)| goal.saturating_sub(client.writes_done)).collect();
+        world.check(Err(format!("no progress {what}: servers {standings:?}, writes missing {done:?}")));
+    }
+}
+
+/// Without new requests all servers come to the same state, which is that of the model.
+fn must_agree(world: &mut World) {
+    if world.violation.is_some() {
+        return;
+    }
+    world.clients.iter_mut().for_each(|client| client.is_retired = true);
+    let is_settled = |world: &World| {
+        world.clients.iter().all(|client| client.is_quiet() || !client.is_open())
+            && world.servers.iter().all(|server| {
+                server.is_serving()
+                    && server.process.as_ref().is_some_and(|process| {
+                        process.replica.is_drained()
+                            && process.shards.iter().all(|shard| shard.version.zxid() == world.ledger.last())
+                    })
+            })
+    };
+    if !world.run_until(PROGRESS_WITHIN, is_settled) {
+        let at: Vec<_> = world
+            .servers
+            .iter()
+            .map(|server| server.process.as_ref().map(|process| process.shards[0].version.zxid()))
+            .collect();
+        return world
+            .check(Err(format!("servers do not come to one state: {at:?}, {} is committed", world.ledger.last())));
+    }
+    for server in 0..world.servers.len() {
+        let Some(process) = &world.servers[server].process else { continue };
+        let version = process.shards[0].version.clone();
+        let verdict = world.ledger.compare_tree(server, &version);
+        world.check(verdict);
+        // Ephemerals of the dead are gone, those of the living are there: the model says so znode by znode, and here it is said
+        // the other way round.
+        for session in version.ephemeral_sessions() {
+            if !world.ledger.model.is_live(session) {
+                world.check(Err(format!("server {server} has ephemerals of session {session}, which is dead")));
+            }
+        }
+    }
+}
