@@ -1,6 +1,7 @@
 //! The core over a simulated disk, driven as its shell drives it.
 
 use super::*;
+use crate::storage::log::format::SEGMENT_LEN_MAX;
 use crate::storage::log::{BatchBuilder, LogIndex, Replay};
 use crate::storage::sim_disk::SimDisk;
 use crate::storage::snapshot::{SnapshotInfo, SnapshotReader};
