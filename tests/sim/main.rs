@@ -55,6 +55,8 @@ fn seeds() {
     if let Some(seed) = env_number("ZOO_SIM_SEED") {
         let sabotage = std::env::var("ZOO_SIM_SABOTAGE").ok();
         let sabotage = sabotage.and_then(|name| Sabotage::ALL.into_iter().find(|one| format!("{one:?}") == name));
+        // What the servers say of it themselves. It is listened to once.
+        let _ = tracing_subscriber::fmt().without_time().with_ansi(false).with_writer(std::io::stdout).try_init();
         let outcome = run::run(Plan { trace: true, ..Plan::of(seed, sabotage) });
         say(&format!("seed {seed}: hash {:016x}, {:?}", outcome.hash, outcome.figures));
         assert_eq!(outcome.violation, None, "seed {seed}");

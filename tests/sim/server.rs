@@ -535,6 +535,7 @@ impl World {
             Action::Listen(is_listening) => self.listen(server, is_listening),
             Action::ToLink(link, bytes) => self.to_link(server, link, bytes),
             Action::SnapshotToLink { link, version, sessions } => {
+                self.lineage_to_link(server, link);
                 let bytes = self.snapshot_stream(&version, sessions);
                 self.to_link(server, link, bytes);
             }

@@ -78,9 +78,20 @@ pub enum Due {
 
 #[derive(Clone, Copy, Debug)]
 pub enum Mend {
-    Unblock { from: Machine, to: Machine },
-    FastDisk { server: usize },
-    EmptyDisk { server: usize },
+    Unblock {
+        from: Machine,
+        to: Machine,
+    },
+    FastDisk {
+        server: usize,
+    },
+    EmptyDisk {
+        server: usize,
+    },
+    /// A server that is down may rot, and is started.
+    Rot {
+        server: usize,
+    },
 }
 
 impl Due {
