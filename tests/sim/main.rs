@@ -26,6 +26,7 @@ mod plan;
 mod random;
 mod run;
 mod runner;
+mod sabotage;
 mod server;
 mod shard;
 mod world;

@@ -74,6 +74,11 @@ pub enum Due {
     Fault,
     /// A fault is over.
     Mend(Mend),
+    /// What was withheld goes on ([`crate::sabotage`]).
+    Release {
+        server: usize,
+        life: Life,
+    },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -104,6 +109,7 @@ impl Due {
             | Self::Shard { server, life, .. }
             | Self::Tick { server, life }
             | Self::ShardTick { server, life }
+            | Self::Release { server, life }
             | Self::Dial { server, life, .. } => Some((server, life)),
             Self::Piece { stream, side } => network.streams.get(&stream)?.ends[1 - side].server(),
             Self::Closed { stream, side } => network.streams.get(&stream)?.ends[side].server(),
@@ -127,6 +133,7 @@ impl Due {
             Self::Client { client } => 900 + client as u64,
             Self::Fault => 1000,
             Self::Mend(_) => 1001,
+            Self::Release { server, .. } => 1100 + server as u64,
         }
     }
 }
@@ -318,6 +325,7 @@ impl World {
             Due::Client { client } => self.client_turn(client),
             Due::Fault => self.strike(),
             Due::Mend(mend) => self.mend(mend),
+            Due::Release { server, .. } => self.release(server),
         }
     }
 
@@ -338,9 +346,10 @@ impl World {
             let delay = self.latency();
             return self.at(delay, Due::Closed { stream, side });
         }
-        let is_quorum = !own.ends.iter().any(|end| matches!(end, End::Client(_)));
+        // What is changed by hand on its way has to be whole packets.
+        let is_cut = self.plan.sabotage.is_none() && !own.ends.iter().any(|end| matches!(end, End::Client(_)));
         let mut rest = &bytes[..];
-        while is_quorum && rest.len() > 1 && self.random.one_in(3) {
+        while is_cut && rest.len() > 1 && self.random.one_in(3) {
             let (front, back) = rest.split_at(1 + self.random.index(rest.len() - 1));
             self.push_piece(stream, side, Piece::Bytes(front.to_vec()));
             rest = back;
@@ -431,7 +440,10 @@ impl World {
                 }
             }
             End::Leader { server, link, .. } => self.tell_replica(server, Event::LinkBytes(link, bytes)),
-            End::Learner { server, dial, .. } => self.tell_replica(server, Event::LeaderBytes(dial, bytes)),
+            End::Learner { server, dial, .. } => {
+                let bytes = self.tampered(server, bytes);
+                self.tell_replica(server, Event::LeaderBytes(dial, bytes));
+            }
         }
     }
 
