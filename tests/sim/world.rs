@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use zoo_server::ids::ServerId;
 use zoo_server::replica::event::{DialId, Event};
 
-use crate::client::{Call, Client, Link, Sight, Wish};
+use crate::client::{Client, Link, Sight, Wish};
 use crate::ledger::Ledger;
+use crate::linear::Call;
 use crate::network::{End, Life, Machine, Network, Piece, StreamId};
 use crate::plan::Plan;
 use crate::random::{Random, mix};
@@ -155,6 +156,9 @@ pub struct Figures {
     pub writes: u64,
     pub requests: u64,
     pub sessions_lost: u64,
+    /// Requests in the search for a linear order, and znodes for which it took too long.
+    pub linear: u64,
+    pub undecided: u64,
     /// Virtual microseconds.
     pub simulated: u64,
 }
@@ -174,6 +178,8 @@ impl Figures {
         self.writes += other.writes;
         self.requests += other.requests;
         self.sessions_lost += other.sessions_lost;
+        self.linear += other.linear;
+        self.undecided += other.undecided;
         self.simulated += other.simulated;
     }
 }
@@ -209,7 +215,8 @@ impl World {
         });
         let servers: Vec<Server> = servers.collect();
         let clients: Vec<Client> = (0..plan.clients).map(|number| Client::new(number, &mut random)).collect();
-        let ledger = Ledger::new(plan.servers(), plan.participants);
+        let mut ledger = Ledger::new(plan.servers(), plan.participants);
+        ledger.checks_quorum = plan.checks_disks;
         let mut world = Self {
             now: 0,
             moment: 0,
