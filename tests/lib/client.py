@@ -31,11 +31,13 @@ class Refused(Exception):
 
 
 class Client:
-    def __init__(self, host, port, *, timeout_ms=10_000, session=0, password=bytes(16), last_zxid=0,
+    def __init__(self, host, port, *, timeout_ms=10_000, session=0, password=bytes(16), last_zxid=0, next_xid=1,
                  connect_seconds=ANSWER_SECONDS_MAX, answer_seconds=ANSWER_SECONDS_MAX):
         self.answer_seconds = answer_seconds
         self.asked_ms = timeout_ms
-        self.next_xid = 1
+        # A session's numbers go on where they were, as with the Java client: a follower of Apache's takes a commit with the
+        # session and number of a request that waits for that request's own, whichever connection it came from.
+        self.next_xid = next_xid
         self.events = 0
         self.last_zxid = last_zxid          # the newest zxid this session has seen
         try:
@@ -56,7 +58,8 @@ class Client:
 
     def ticket(self):
         """What the same session needs to go on elsewhere."""
-        return {"session": self.session, "password": self.password, "last_zxid": self.last_zxid, "timeout_ms": self.asked_ms}
+        return {"session": self.session, "password": self.password, "last_zxid": self.last_zxid, "timeout_ms": self.asked_ms,
+                "next_xid": self.next_xid}
 
     def push(self, op, body=b""):
         self.next_xid += 1

@@ -2,8 +2,8 @@
 //!
 //! Invariants: no packet that promises an epoch leaves before the epoch is saved; a proposal is committed when a quorum of
 //! participants holds it durably *and* all before it are committed; what a learner acknowledged counts only on the link on
-//! which it did (a learner that comes again may have been told to cut its tail), while its acks of epoch and NEWLEADER count
-//! for good, as they are about a history that later truncations keep.
+//! which it did (a learner that comes again may have been told to cut its tail); so does its ack of NEWLEADER, as who is gone may
+//! follow another leader by now. Its ack of the epoch counts for good: it is a promise.
 //!
 //! Beyond Apache: a SYNC is answered only after a quorum has answered a ping that was sent behind it. So a leader that has been
 //! replaced without knowing it answers none, and a read behind a sync is linearisable.
@@ -23,7 +23,6 @@ use crate::ids::{Epoch, ServerId, SessionId, Zxid};
 use crate::time::Instant;
 use crate::wire::acl::Id;
 use crate::wire::jute::DecodeError;
-use crate::wire::op::OpCode;
 use crate::wire::quorum::{
     ForwardedRequest, PacketType, QuorumPacket, decode_revalidate, decode_touches, revalidated_to_bytes,
 };
@@ -84,7 +83,8 @@ pub enum LeaderAction {
         /// The last of it.
         through: Zxid,
     },
-    /// A client of a learner asks for this. Several of one link are in the order in which they came.
+    /// A client of a learner asks for this. Several of one link are in the order in which they came. A `sync` goes to
+    /// [`Leader::sync_request`] when its turn comes.
     Request {
         /// Through which learner.
         link: LinkId,
@@ -249,7 +249,10 @@ impl Leader {
 
     /// The connection is gone.
     pub fn link_closed(&mut self, link: LinkId) {
-        self.links.remove(&link);
+        if let Some(link) = self.links.remove(&link) {
+            // Who is gone may follow another one by now: a leader is established by those who are here.
+            self.new_leader_acks.remove(&link.server);
+        }
         self.syncs.retain(|sync| sync.link != Some(link));
         self.acks_changed = true;
     }
@@ -305,12 +308,8 @@ impl Leader {
             PacketType::REQUEST => {
                 let request = packet.body().and_then(ForwardedRequest::decode).map_err(bad)?;
                 link.requests += 1;
-                if request.op == OpCode::SYNC {
-                    self.sync_of(Some(id));
-                } else {
-                    let identities = packet.authinfo.unwrap_or_default();
-                    self.act(LeaderAction::Request { link: id, request, identities });
-                }
+                let identities = packet.authinfo.unwrap_or_default();
+                self.act(LeaderAction::Request { link: id, request, identities });
             }
             // Apache logs a warning and goes on.
             _ => {}

@@ -2,36 +2,43 @@
 
 use std::collections::BTreeSet;
 
-use super::cluster::{Cluster, Node};
-use crate::ids::ServerId;
+use super::cluster::{Cluster, Node, Txn};
+use crate::ids::{Epoch, ServerId};
 
 impl Cluster {
-    /// An established leader's history has everything that was committed before; now all of it is committed.
-    pub(super) fn check_established(&mut self, id: ServerId) {
+    /// An established leader's history has everything that leaders of earlier epochs have committed; now all of it is
+    /// committed. A leader may be established so late that one of a later epoch is already: it can commit nothing more, and its
+    /// history is a part of what is committed.
+    pub(super) fn check_established(&mut self, id: ServerId, epoch: Epoch) {
+        let needed = self.growth.iter().filter(|(earlier, _)| *earlier < epoch).map(|(_, len)| *len).max().unwrap_or(0);
         let log = self.nodes[&id].log.clone();
         assert!(
-            log.starts_with(&self.canonical),
+            log.starts_with(&self.canonical[..needed]),
             "server {} leads without what was committed: {:?} after {:?}",
             id.0,
             log.last(),
             self.canonical.last()
         );
-        self.canonical = log;
-        self.check_durability();
+        self.committed(id, epoch, &log);
     }
 
     /// What a leader commits extends what is committed, or is a part of it (it may learn late of acks). Agreement and total
     /// order.
-    pub(super) fn check_leader(&mut self, id: ServerId) {
-        let tree = &self.nodes[&id].log[..self.nodes[&id].applied];
-        if tree.len() > self.canonical.len() {
-            assert!(tree.starts_with(&self.canonical), "server {} commits another history", id.0);
-            self.marks.committed += tree.len() - self.canonical.len();
-            self.canonical = tree.to_vec();
+    pub(super) fn check_leader(&mut self, id: ServerId, epoch: Epoch) {
+        let tree = self.nodes[&id].log[..self.nodes[&id].applied].to_vec();
+        self.committed(id, epoch, &tree);
+    }
+
+    fn committed(&mut self, id: ServerId, epoch: Epoch, history: &[Txn]) {
+        if history.len() > self.canonical.len() {
+            assert!(history.starts_with(&self.canonical), "server {} commits another history", id.0);
+            self.marks.committed += history.len() - self.canonical.len();
+            self.canonical = history.to_vec();
             self.check_durability();
         } else {
-            assert!(self.canonical.starts_with(tree), "server {} commits another history", id.0);
+            assert!(self.canonical.starts_with(history), "server {} commits another history", id.0);
         }
+        self.growth.push((epoch, history.len()));
     }
 
     /// What a learner serves is committed.

@@ -144,6 +144,8 @@ enum Message {
 }
 
 struct Wire {
+    /// Nothing that is sent from now on arrives.
+    cut: bool,
     leader: ServerId,
     learner: ServerId,
     to_leader: VecDeque<Message>,
@@ -173,6 +175,8 @@ pub(in crate::zab) struct Cluster {
     next_link: u32,
     next_number: i64,
     pub(super) canonical: Vec<Txn>,
+    /// Leaders' epochs, with how much of `canonical` they have committed.
+    pub(super) growth: Vec<(Epoch, usize)>,
     pub(in crate::zab) marks: Marks,
 }
 
@@ -212,6 +216,7 @@ impl Cluster {
             next_link: 0,
             next_number: 0,
             canonical: Vec::new(),
+            growth: Vec::new(),
             marks: Marks::default(),
         }
     }
@@ -410,7 +415,7 @@ impl Cluster {
             (&mut wire.to_learner, &mut wire.to_leader)
         };
         own.clear();
-        if !matches!(other.back(), Some(Message::Closed)) {
+        if !wire.cut && !matches!(other.back(), Some(Message::Closed)) {
             other.push_back(Message::Closed);
         }
     }
@@ -423,6 +428,7 @@ impl Cluster {
         let id = ids[self.random.below(ids.len())];
         let (keep_up, keep_down, ends) = (self.random.below(4), self.random.below(4), self.random.below(4));
         let wire = self.wires.get_mut(&id).expect("it was listed");
+        wire.cut = true;
         wire.to_leader.truncate(keep_up);
         wire.to_learner.truncate(keep_down);
         // Half-open: one end may find out by its own clock only.
@@ -535,7 +541,7 @@ impl Cluster {
         let node = self.node(id);
         node.syncs.push_back(committed);
         match &mut node.role {
-            Role::Leading(leader, _) => leader.sync_request(),
+            Role::Leading(leader, _) => leader.sync_request(None, leader.last_proposed()),
             Role::Learning(learner, ..) => {
                 learner.request(SessionId(7), 2, OpCode::SYNC, Bytes::from_static(b"/"), Vec::new());
             }
@@ -643,7 +649,8 @@ impl Cluster {
         let (now, options) = (self.now, self.options(id));
         let link = LinkId(self.next_link);
         self.next_link += 1;
-        let wire = Wire { leader, learner: id, to_leader: [Message::Open].into(), to_learner: VecDeque::new() };
+        let wire =
+            Wire { cut: false, leader, learner: id, to_leader: [Message::Open].into(), to_learner: VecDeque::new() };
         self.wires.insert(link, wire);
         let node = self.node(id);
         assert!(node.log == node.disk.log, "a term begins with everything durable");
@@ -754,7 +761,7 @@ impl Cluster {
                 self.queue_for_disk(id, DiskOp::Epochs(accepted, current))
             }
             LeaderAction::Send { link, packet } => {
-                if let Some(wire) = self.wires.get_mut(&link) {
+                if let Some(wire) = self.wires.get_mut(&link).filter(|wire| !wire.cut) {
                     self.marks.diffs += usize::from(packet.kind == PacketType::DIFF);
                     self.marks.truncations += usize::from(packet.kind == PacketType::TRUNC);
                     self.marks.snapshots += usize::from(packet.kind == PacketType::SNAP);
@@ -766,7 +773,7 @@ impl Cluster {
                 let Role::Leading(_, history) = &node.role else { unreachable!() };
                 assert_eq!(zxid, history.last_processed(), "a snapshot is of what the tree holds");
                 let tree = &node.log[..node.applied];
-                if let Some(wire) = self.wires.get_mut(&link) {
+                if let Some(wire) = self.wires.get_mut(&link).filter(|wire| !wire.cut) {
                     let (start, end) = tree.split_at(tree.len() / 2);
                     wire.to_learner.push_back(Message::Snapshot(start.to_vec(), false));
                     wire.to_learner.push_back(Message::Snapshot(end.to_vec(), true));
@@ -781,7 +788,7 @@ impl Cluster {
                 {
                     history.epoch_started(epoch);
                 }
-                self.check_established(id);
+                self.check_established(id, epoch);
             }
             LeaderAction::Commit { through } => {
                 let node = self.node(id);
@@ -791,7 +798,12 @@ impl Cluster {
                     node.applied += 1;
                 }
                 assert_eq!(history.last_processed(), through, "commits are in order");
-                self.check_leader(id);
+                self.check_leader(id, through.epoch());
+            }
+            LeaderAction::Request { link, request, .. } if request.op == OpCode::SYNC => {
+                if let Role::Leading(leader, _) = &mut self.node(id).role {
+                    leader.sync_request(Some(link), leader.last_proposed());
+                }
             }
             LeaderAction::Request { .. } => self.propose(id),
             LeaderAction::Revalidate { .. } | LeaderAction::Touch { .. } => {}
@@ -811,7 +823,7 @@ impl Cluster {
             }
             LearnerAction::Send(packet) => {
                 let link = *link;
-                if let Some(wire) = self.wires.get_mut(&link) {
+                if let Some(wire) = self.wires.get_mut(&link).filter(|wire| !wire.cut) {
                     wire.to_leader.push_back(Message::Packet(packet));
                 }
             }
