@@ -174,12 +174,7 @@ impl Server {
             sessions.add(session, timeout_ms, None, now.instant);
         }
         let zxid = recovered.tree.view().zxid();
-        let mut tree = recovered.tree;
-        if let Some((ensemble, _)) = &ensemble {
-            let membership = &ensemble.membership;
-            tree.show_config(&membership.to_text(), Zxid(membership.version), now.wall);
-        }
-        let pipeline = Pipeline::new(options.pipeline.clone(), tree, sessions, zxid);
+        let pipeline = Pipeline::new(options.pipeline.clone(), recovered.tree, sessions, zxid);
         let (replica, ensemble) = match ensemble {
             None => (Replica::new(options.replica.clone(), pipeline, now), None),
             Some((member, wiring)) => {

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use crate::admin::figures::{Counter, Figures, Measure};
 use crate::ids::Zxid;
-use crate::quorum::Membership;
 use crate::replica::event::Reloaded;
 use crate::replica::message::{Part, Standing, ToShard};
 use crate::replica::{Action, Event, Now, Replica};
@@ -57,7 +56,6 @@ const MEMBER_TICK: Duration = Duration::from_millis(50);
 pub(super) async fn run(mut replica: Replica, mut inbox: Receiver<ToReplicaInbox>, wiring: Wiring) {
     let Wiring { shards, log, tick: pace, drain_timeout, recovery, ensemble } = wiring;
     let tick = if ensemble.is_some() { pace.min(MEMBER_TICK) } else { pace };
-    let config = ensemble.as_ref().map(|ensemble| ensemble.peers.membership.clone());
     let peers = ensemble.map(|ensemble| Peers::start(ensemble.peers, ensemble.election_port));
     let started = clock::now();
     let mut hands = Hands { shards, log, watch: Stopwatch::new(recovery, started), peers };
@@ -96,7 +94,7 @@ pub(super) async fn run(mut replica: Replica, mut inbox: Receiver<ToReplicaInbox
                 ToReplicaInbox::Shard(batch) => replica.handle(now, Event::Shard(batch)),
                 ToReplicaInbox::Log(LogMessage::Failed) => crashed = true,
                 ToReplicaInbox::Log(message) => {
-                    let event = hands.hear_log(message, now, config.as_deref());
+                    let event = hands.hear_log(message, now);
                     replica.handle(now, event);
                 }
                 ToReplicaInbox::Stop => {
@@ -235,7 +233,7 @@ impl Hands {
     }
 
     /// What the log said, as the replica is to hear it.
-    fn hear_log(&mut self, message: LogMessage, now: Now, config: Option<&Membership>) -> Event {
+    fn hear_log(&mut self, message: LogMessage, now: Now) -> Event {
         match message {
             LogMessage::Durable(through) => {
                 self.watch.durable(through, now.instant);
@@ -247,11 +245,7 @@ impl Hands {
                 Event::SnapshotDone(zxid)
             }
             LogMessage::Reloaded(recovered) => {
-                let mut tree = recovered.tree;
-                if let Some(config) = config {
-                    tree.show_config(&config.to_text(), Zxid(config.version), now.wall);
-                }
-                Event::Truncated(Box::new(Reloaded { tree, sessions: recovered.sessions.into_iter().collect() }))
+                Event::Truncated(Box::new(Reloaded { tree: recovered.tree, sessions: recovered.sessions }))
             }
             LogMessage::EpochsSaved => Event::EpochsSaved,
             LogMessage::EpochsFailed => Event::EpochsFailed,

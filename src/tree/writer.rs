@@ -414,13 +414,6 @@ impl Tree {
         Ok(stat)
     }
 
-    /// Shows the ensemble's configuration in `/zookeeper/config`: a member does so when it has loaded a tree, whatever was
-    /// there, and without a transaction (`ZKDatabase.initConfigInZKDatabase`). `version` is the configuration's own.
-    pub fn show_config(&mut self, text: &str, version: Zxid, now: WallTime) {
-        // A tree without that znode came from a server older than it: it stays so, and readers get NoNode.
-        let _ = self.set_data(CONFIG, Some(text.as_bytes()), -1, version, now, &mut Vec::new());
-    }
-
     fn set_acl(&mut self, path: &str, list: &AclList<'_>, version: i32) -> Result<Stat, ErrorCode> {
         if !self.replace_acl(path, list) {
             return Err(ErrorCode::NO_NODE);

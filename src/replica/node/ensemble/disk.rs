@@ -47,10 +47,24 @@ impl Replica {
         self.actions.push_back(Action::Install { version, sessions });
     }
 
+    /// A snapshot that was under way is given up by the storage without a word when it cuts or replaces.
+    fn forget_snapshot(&mut self) {
+        self.snapshot_waiting = None;
+        self.snapshot_running = false;
+    }
+
+    /// `/zookeeper/config` tells this server's own configuration, as on every member of Apache's (`initConfigInZKDatabase`).
+    pub(super) fn show_config(&mut self, now: Now) {
+        let ensemble = self.ensemble.as_deref().expect("only members have a configuration to show");
+        let (text, version) = (ensemble.options.membership.to_text(), ensemble.options.membership.version);
+        self.pipeline.set_config(now.wall, &text, version, &mut Vec::new());
+    }
+
     fn replace_state(&mut self, now: Now, zxid: Zxid, state: Reloaded) {
         self.pipeline.install(state.tree, state.sessions, zxid, now.instant);
+        self.show_config(now);
         self.trigger.reset();
-        self.snapshot_waiting = None;
+        self.forget_snapshot();
         let ensemble = self.ensemble.as_deref_mut().expect("only members replace their state");
         ensemble.log_end = zxid;
         ensemble.log_durable = zxid;
@@ -115,6 +129,7 @@ impl Replica {
             panic!("the storage cut nothing in this place")
         };
         if self.is_present(role) {
+            self.forget_snapshot();
             self.ensemble.as_deref_mut().expect("it was there just now").want_snapshot = true;
             self.stand_down(
                 now,

@@ -189,6 +189,8 @@ impl Replica {
             want_snapshot: false,
             options: ensemble,
         }));
+        replica.show_config(now);
+        replica.publish_head();
         replica.drive(now);
         replica
     }

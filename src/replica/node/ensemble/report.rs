@@ -34,7 +34,12 @@ impl Replica {
                         is_observer: learner.observer,
                         is_synced: learner.synced,
                         acked: learner.acked,
-                        lag: u64::try_from(last.0 - learner.acked.0).unwrap_or(0),
+                        // Of the epoch it has acknowledged nothing yet: what was proposed in it is what it may lack.
+                        lag: if learner.acked.epoch() == last.epoch() {
+                            u64::from(last.counter().saturating_sub(learner.acked.counter()))
+                        } else {
+                            u64::from(last.counter())
+                        },
                     })
                     .collect();
             }
