@@ -126,7 +126,7 @@ impl Writer {
 }
 
 fn recover(disk: &SimDisk) -> Result<Recovered, StorageError> {
-    let options = recovery::Options { threads: 0, ..recovery::Options::default() };
+    let options = recovery::Options { threads: 0, is_member: true, ..recovery::Options::default() };
     recovery::recover(&mut disk.clone(), &options, &mut |_| {})
 }
 

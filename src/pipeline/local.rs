@@ -117,6 +117,14 @@ impl Pipeline {
         expired.into_iter().map(close).collect()
     }
 
+    /// Ends every local session: those of a read-only server do not outlive it.
+    pub fn forget_local(&mut self) {
+        let all: Vec<SessionId> = self.local.iter().map(|(session, _)| session).collect();
+        for session in all {
+            self.local.remove(session);
+        }
+    }
+
     /// A client was heard at `heard`: touches its session, whatever it is. False if this server does not know it.
     pub fn touch(&mut self, session: SessionId, heard: Instant) -> bool {
         if self.sessions.touch(session, heard) || self.local.touch(session, heard) {

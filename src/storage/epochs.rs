@@ -57,6 +57,9 @@ pub(super) struct Found {
     pub(super) epochs: Epochs,
     /// The current epoch still has the name under which it was written: [`name_current`] is due.
     pub(super) is_unnamed: bool,
+    /// One is taken from the history, for want of a file. It has to be saved before the history goes on: what a leader sends
+    /// to a new member must not pass for an epoch that this member has taken part in.
+    pub(super) is_missing: bool,
 }
 
 /// Gives the current epoch its name. The folder is still to be synced.
@@ -110,7 +113,8 @@ pub(super) fn read(disk: &mut dyn Disk, last: Zxid) -> Result<Found, StorageErro
             format!("the accepted epoch, {}, is less than the current epoch, {}", accepted.0, current.0),
         );
     }
-    Ok(Found { epochs: Epochs { accepted, current }, is_unnamed })
+    let is_missing = files.accepted.is_none() || files.current.is_none();
+    Ok(Found { epochs: Epochs { accepted, current }, is_unnamed, is_missing })
 }
 
 /// Saves epochs; what is `None` stays as it is. Nothing is under way on the disk.
@@ -248,4 +252,90 @@ fn read_check(disk: &mut dyn Disk) -> Result<Option<(Files, Files)>, StorageErro
     let before = Files { accepted: value(0), current: value(2) };
     let behind = Files { accepted: value(1), current: value(3) };
     Ok(Some((before, behind)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sim_disk::SimDisk;
+    use super::*;
+
+    fn disk(files: &[(&str, &str)]) -> SimDisk {
+        SimDisk::with_files(files.iter().map(|(name, text)| ((*name).to_owned(), text.as_bytes().to_vec())))
+    }
+
+    fn said(files: &[(&str, &str)], epoch_of_history: u32) -> Result<(u32, u32), StorageError> {
+        let found = read(&mut disk(files), Zxid::new(Epoch(epoch_of_history), 9))?;
+        Ok((found.epochs.accepted.0, found.epochs.current.0))
+    }
+
+    #[test]
+    fn without_files_the_history_tells() {
+        assert_eq!(said(&[], 4), Ok((4, 4)));
+        assert_eq!(said(&[(ACCEPTED_NAME, "6")], 4), Ok((6, 4)));
+        assert_eq!(said(&[(CURRENT_NAME, "4")], 4), Ok((4, 4)));
+        assert_eq!(said(&[(ACCEPTED_NAME, "6\n"), (CURRENT_NAME, "5\r\n")], 4), Ok((6, 5)), "as an editor leaves them");
+    }
+
+    /// 2307, 4269: a server whose power went while it saved an epoch starts again.
+    #[test]
+    fn a_current_epoch_without_its_name_counts_where_the_history_needs_it() {
+        let unnamed = "currentEpoch.tmp";
+        let files = [(ACCEPTED_NAME, "5"), (CURRENT_NAME, "4"), (unnamed, "5")];
+        assert_eq!(said(&files, 5), Ok((5, 5)));
+        assert_eq!(said(&files, 4), Ok((5, 4)), "its rename may have been given up");
+        for torn in ["", "5\0", "x", "4", "6"] {
+            let files = [(ACCEPTED_NAME, "5"), (CURRENT_NAME, "4"), (unnamed, torn)];
+            assert_eq!(said(&files, 5), Ok((5, 4)), "{torn:?}");
+        }
+        let mut disk = disk(&files);
+        assert!(read(&mut disk, Zxid::new(Epoch(5), 1)).expect("sound").is_unnamed);
+        name_current(&mut disk).expect("no fault");
+        let found = read(&mut disk, Zxid::new(Epoch(4), 1)).expect("sound");
+        assert_eq!((found.epochs.current, found.is_unnamed), (Epoch(5), false));
+    }
+
+    /// 4643: the history comes first, so the epoch may be behind it; never the other way round.
+    #[test]
+    fn a_history_ahead_of_its_epoch_is_taken_where_it_was_promised_and_refused_elsewhere() {
+        assert_eq!(said(&[(ACCEPTED_NAME, "5"), (CURRENT_NAME, "4")], 5), Ok((5, 4)));
+        let error = said(&[(ACCEPTED_NAME, "4"), (CURRENT_NAME, "4")], 5).expect_err("nobody promised epoch 5");
+        assert_eq!(error.file(), CURRENT_NAME);
+        assert!(error.to_string().contains("the current epoch, 4, is older than that of the last zxid"), "{error}");
+        let error = said(&[(ACCEPTED_NAME, "3"), (CURRENT_NAME, "4")], 2).expect_err("what is current was accepted");
+        assert!(error.to_string().contains("the accepted epoch, 3, is less than the current epoch, 4"), "{error}");
+        let error = said(&[(CURRENT_NAME, "4")], 2).expect_err("the accepted epoch was lost");
+        assert_eq!(error.file(), CURRENT_NAME);
+    }
+
+    #[test]
+    fn what_is_no_epoch_is_refused() {
+        for text in ["", " ", "-1", "1 2", "0x5", "2147483648", "99999999999999999999999", "5\n\n", "5\0"] {
+            for name in [ACCEPTED_NAME, CURRENT_NAME] {
+                let error = said(&[(name, text)], 0).expect_err("no epoch");
+                assert!(matches!(&error, StorageError::Damaged { file, .. } if file == name), "{text:?}: {error}");
+            }
+        }
+        assert_eq!(said(&[(ACCEPTED_NAME, "2147483647")], 0), Ok((EPOCH_MAX, 0)));
+    }
+
+    #[test]
+    fn only_what_changes_is_written_and_a_full_disk_keeps_what_was() {
+        let mut disk = SimDisk::new(1);
+        save(&mut disk, Some(Epoch(3)), Some(Epoch(2))).expect("room");
+        let operations = disk.operations();
+        save(&mut disk, Some(Epoch(3)), None).expect("nothing to write");
+        save(&mut disk, None, None).expect("nothing to write");
+        assert_eq!(disk.operations(), operations);
+        disk.set_capacity(Some(disk.used()));
+        let error = save(&mut disk, Some(Epoch(4)), None).expect_err("no room");
+        assert!(matches!(error, StorageError::Disk(DiskError::Full { .. })), "{error}");
+        for seed in 0..8 {
+            let found = read(&mut disk.crash_image(seed), Zxid::ZERO).expect("sound");
+            assert_eq!(found.epochs, Epochs { accepted: Epoch(3), current: Epoch(2) });
+        }
+        disk.set_capacity(None);
+        save(&mut disk, Some(Epoch(4)), Some(Epoch(4))).expect("room again");
+        let found = read(&mut disk.crash_image(1), Zxid::ZERO).expect("sound");
+        assert_eq!(found.epochs, Epochs { accepted: Epoch(4), current: Epoch(4) });
+    }
 }

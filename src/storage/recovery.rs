@@ -50,7 +50,7 @@ impl Default for Options {
         Self {
             tree: tree::Options::default(),
             threads: 1,
-            is_member: true,
+            is_member: false,
             history_records_max: 0,
             history_bytes_max: 0,
         }
@@ -163,6 +163,7 @@ pub fn recover(
     let epochs = if options.is_member {
         let found = epochs::read(disk, tail.end.zxid)?;
         tail.is_epoch_unnamed = found.is_unnamed;
+        tail.epochs_unsaved = found.is_missing.then_some(found.epochs);
         found.epochs
     } else {
         Epochs { accepted: tail.end.zxid.epoch(), current: tail.end.zxid.epoch() }
@@ -561,9 +562,11 @@ mod tests {
     use super::super::sim_disk::SimDisk;
     use super::super::snapshot::snapshot_name;
     use super::*;
+    use crate::ids::Epoch;
     use crate::time::WallTime;
     use crate::tree::View;
     use crate::wire::acl::{Acl, AclList, Id, Perms};
+    use crate::wire::error_code::ErrorCode;
     use crate::wire::op::OpCode;
     use crate::wire::txn::{CreateKind, CreateTxn, TxnHeader};
 
@@ -663,6 +666,40 @@ mod tests {
                 assert_eq!(contents(recovered.tree.view()), contents(tree.view()));
             }
         }
+    }
+
+    /// 4643: what a leader sends to a new member is no epoch that this member has taken part in.
+    #[test]
+    fn a_new_member_that_stops_within_its_first_history_is_in_no_epoch_yet() {
+        let mut disk = SimDisk::new(3);
+        let how = Options { is_member: true, history_records_max: 2, history_bytes_max: 1000, ..Options::default() };
+        let empty = recover(&mut disk.clone(), &how, &mut |_| {}).expect("an empty folder");
+        let mut core = LogCore::open(&mut disk, core::Options::default(), &empty.tail, 9).expect("no fault");
+        core.handle(Command::SaveEpochs { accepted: Some(Epoch(5)), current: None });
+        let mut builder = BatchBuilder::new();
+        let mut records = Vec::new();
+        for counter in 1..4 {
+            let zxid = Zxid::new(Epoch(5), counter);
+            let header = TxnHeader { session: SessionId(1), cxid: 1, zxid, time: WallTime(1), op: OpCode::ERROR };
+            let mut bytes = Vec::new();
+            TxnRecord { header, txn: Txn::Error { err: ErrorCode::NO_NODE }, digest: None }.encode(&mut bytes);
+            builder.push(zxid, &bytes);
+            records.push((zxid, Bytes::from(bytes)));
+        }
+        core.handle(Command::Append(builder.finish().expect("some records")));
+        settle(&mut core, &mut disk);
+        let recovered = recover(&mut disk.crash_image(4), &how, &mut |_| {}).expect("sound");
+        assert_eq!(recovered.epochs, Epochs { accepted: Epoch(5), current: Epoch(0) });
+        assert_eq!(recovered.history, records[1..]);
+        let all = Options { history_records_max: 100, ..how };
+        assert_eq!(recover(&mut disk, &all, &mut |_| {}).expect("sound").history, records);
+        let few = Options { history_bytes_max: records[0].1.len() * 2 - 1, ..all };
+        assert_eq!(recover(&mut disk, &few, &mut |_| {}).expect("sound").history, records[2..]);
+        // A server alone takes part in no epoch, and leaves no files.
+        let mut disk = SimDisk::new(3);
+        let empty = recover(&mut disk.clone(), &Options::default(), &mut |_| {}).expect("an empty folder");
+        LogCore::open(&mut disk, core::Options::default(), &empty.tail, 9).expect("no fault");
+        assert!(disk.files().is_empty());
     }
 
     #[test]

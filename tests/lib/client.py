@@ -10,6 +10,7 @@ Whatever the network does to it is Gone: after that it is not known whether the 
 """
 
 import struct
+from collections import deque
 
 from frames import (CLOSED, OPEN, SILENT, Op, Socket, connect_request, create_body, frame, path_version, path_watch, request,
                     set_data_body, string)
@@ -30,13 +31,20 @@ class Refused(Exception):
     """The server says that the session is no more."""
 
 
+class Disorder(Exception):
+    """An answer to another request than the one whose turn it is."""
+
+
 class Client:
-    def __init__(self, host, port, *, timeout_ms=10_000, session=0, password=bytes(16), last_zxid=0,
+    def __init__(self, host, port, *, timeout_ms=10_000, session=0, password=bytes(16), last_zxid=0, next_xid=1,
                  connect_seconds=ANSWER_SECONDS_MAX, answer_seconds=ANSWER_SECONDS_MAX):
         self.answer_seconds = answer_seconds
         self.asked_ms = timeout_ms
-        self.next_xid = 1
+        # A session's numbers go on where they were, as with the Java client: a follower of Apache's takes a commit with the
+        # session and number of a request that waits for that request's own, whichever connection it came from.
+        self.next_xid = next_xid
         self.events = 0
+        self.waiting = deque()              # the numbers of the requests that are not answered yet
         self.last_zxid = last_zxid          # the newest zxid this session has seen
         try:
             self.socket = Socket(host, port, timeout=connect_seconds)
@@ -56,9 +64,11 @@ class Client:
 
     def ticket(self):
         """What the same session needs to go on elsewhere."""
-        return {"session": self.session, "password": self.password, "last_zxid": self.last_zxid, "timeout_ms": self.asked_ms}
+        return {"session": self.session, "password": self.password, "last_zxid": self.last_zxid, "timeout_ms": self.asked_ms,
+                "next_xid": self.next_xid}
 
     def push(self, op, body=b""):
+        self.waiting.append(self.next_xid)
         self.next_xid += 1
         if not self.socket.send(frame(request(self.next_xid - 1, op, body))):
             raise Gone("the server has closed the connection")
@@ -75,6 +85,9 @@ class Client:
                 continue
             if xid == -2:
                 continue
+            if not self.waiting or xid != self.waiting[0]:
+                raise Disorder(f"session {self.session:#x}: an answer to {xid}, these wait: {list(self.waiting)[:5]}")
+            self.waiting.popleft()
             if zxid > self.last_zxid:
                 self.last_zxid = zxid
             return zxid, err, payload[16:]
@@ -90,6 +103,7 @@ class Client:
             part = bodies[start:start + window]
             first = self.next_xid
             self.next_xid += len(part)
+            self.waiting.extend(range(first, self.next_xid))
             if not self.socket.send(b"".join(frame(request(first + at, op, body)) for at, body in enumerate(part))):
                 raise Gone("the server has closed the connection")
             answers += [self.take() for _ in part]

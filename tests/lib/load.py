@@ -18,6 +18,7 @@ acknowledged before it is too. A read behind a sync is so only while no deposed 
 not wait for what is committed and not yet applied, while a follower may already have answered the writer.
 """
 
+import os
 import random
 import threading
 import time
@@ -140,6 +141,8 @@ class Load:
             complaints += history.add_complaints(adds, tree, (ADDS, NUMBERED))
             complaints += history.ephemeral_complaints(ephemerals, tree, EPHEMERALS)
             complaints += history.pair_complaints([worker.pair for worker in self.workers], tree)
+        if complaints:
+            self._write_down(operations)
         if self.witness:
             complaints += self.witness.finish()
         for worker in self.workers:
@@ -148,6 +151,11 @@ class Load:
             self.figures.update(f"{'numbered' if add.sequential else 'create'} {add.outcome}" for add in worker.adds)
         self.figures["acknowledged writes"] = self.acknowledged()
         return Verdict(complaints, self.figures, self.lost_sessions)
+
+    def _write_down(self, operations):
+        """The whole history, for whoever looks for the reason."""
+        with open(os.path.join(self.ensemble.folder, "history.txt"), "w") as file:
+            file.writelines(f"{operation}\n" for operation in sorted(operations, key=lambda operation: operation.invoked))
 
     def _ping(self, judged):
         while not judged.wait(0.3):

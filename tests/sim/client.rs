@@ -27,6 +27,7 @@ use zoo_server::wire::stat::Stat;
 use zoo_server::wire::watch_event::{EventType, decode_event};
 
 use crate::ledger::Ledger;
+use crate::linear::{Call, What};
 use crate::network::StreamId;
 use crate::random::Random;
 
@@ -66,25 +67,6 @@ struct Pending {
     begun: u64,
 }
 
-/// A request's life as its client saw it, for the search for a linear order.
-#[derive(Clone, Debug)]
-pub struct Call {
-    pub client: usize,
-    pub path: String,
-    pub what: What,
-    /// Moments in the order of all of them; `None`: no answer ever came.
-    pub begun: u64,
-    pub ended: Option<u64>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum What {
-    /// Set, if the version was the one before this (or whatever it was): the value, and the version it got, if that is known.
-    Write { value: u64, version: Option<i32> },
-    /// Behind a sync: the value and the version.
-    Read { value: u64, version: i32 },
-}
-
 struct Persistent {
     /// The next of the model's changes that has to be told.
     next: usize,
@@ -102,8 +84,8 @@ pub struct Client {
     newest_said: Zxid,
     next_xid: i32,
     pending: VecDeque<Pending>,
-    /// Calls under way, by xid.
-    calls: BTreeMap<i32, Call>,
+    /// Calls under way, by xid; a multi is several.
+    calls: BTreeMap<i32, Vec<Call>>,
     /// Reads must not show less.
     floor: Zxid,
     /// When the newest sync of this connection began, once it is answered: what is read behind it is not older.
@@ -264,7 +246,7 @@ impl Client {
         self.link = Link::None;
         self.is_over = false;
         self.pending.clear();
-        history.extend(std::mem::take(&mut self.calls).into_values());
+        history.extend(std::mem::take(&mut self.calls).into_values().flatten());
         self.synced_since = None;
         if std::mem::take(&mut self.is_closing) {
             // Whether the session is closed is not known: it is left to itself.
@@ -306,15 +288,19 @@ impl Client {
         sight: &mut Sight<'_>,
         op: OpCode,
         path: &str,
-        call: Option<What>,
+        calls: &[(&str, What)],
         body: impl FnOnce(&mut Vec<u8>),
     ) -> Vec<u8> {
         let xid = self.take_xid();
         sight.ledger.requested(self.session, xid.0);
-        if let Some(what) = call {
-            let call = Call { client: self.number, path: path.to_owned(), what, begun: sight.moment, ended: None };
-            self.calls.insert(xid.0, call);
-        }
+        let call = |(path, what): &(&str, What)| Call {
+            client: self.number,
+            path: (*path).to_owned(),
+            what: *what,
+            begun: sight.moment,
+            ended: None,
+        };
+        self.calls.insert(xid.0, calls.iter().map(call).collect());
         self.request(sight, xid, op, path, body)
     }
 
@@ -355,8 +341,8 @@ impl Client {
             0..20 => {
                 let data = self.take_value(sight.random);
                 let expected = if sight.random.one_in(3) { self.versions.get(&register).copied() } else { None };
-                let what = What::Write { value: value_of(&data), version: expected.map(|version| version + 1) };
-                self.write(sight, OpCode::SET_DATA, &register, Some(what), |out| {
+                let what = What::Set { value: value_of(&data), version: expected.map(|version| version + 1) };
+                self.write(sight, OpCode::SET_DATA, &register, &[(&register, what)], |out| {
                     let version = expected.unwrap_or(-1);
                     SetDataRequest { path: register.as_str().into(), data: Some(&data), version }.encode(out);
                 })
@@ -414,15 +400,16 @@ impl Client {
     fn create(&mut self, sight: &mut Sight<'_>, path: &str, flags: i32) -> Vec<u8> {
         let data = self.take_value(sight.random);
         let op = if sight.random.one_in(2) { OpCode::CREATE } else { OpCode::CREATE2 };
-        let call = (path.starts_with("/r/")).then(|| What::Write { value: value_of(&data), version: Some(0) });
-        self.write(sight, op, path, call, |out| {
+        let call = [(path, What::Create { value: value_of(&data) })];
+        self.write(sight, op, path, if is_register(path) { &call } else { &[] }, |out| {
             let request = CreateRequest { path: path.into(), data: Some(&data), acl: AclList::OPEN, flags, ttl_ms: -1 };
             request.encode(op, out);
         })
     }
 
     fn delete(&mut self, sight: &mut Sight<'_>, path: &str) -> Vec<u8> {
-        self.write(sight, OpCode::DELETE, path, None, |out| {
+        let call = [(path, What::Delete)];
+        self.write(sight, OpCode::DELETE, path, if is_register(path) { &call } else { &[] }, |out| {
             PathVersionRequest { path: path.into(), version: -1 }.encode(out);
         })
     }
@@ -432,7 +419,10 @@ impl Client {
         let (first, second) = (self.take_value(sight.random), self.take_value(sight.random));
         let [one, two, three] = [(); 3].map(|()| format!("/r/{}", sight.random.below(REGISTERS)));
         let version = self.versions.get(&three).copied().unwrap_or(-1);
-        self.write(sight, OpCode::MULTI, "", None, |out| {
+        let set = |data: &[u8]| What::Set { value: value_of(data), version: None };
+        // Of the same znode set twice, only the second value can be read, but both count.
+        let calls = [(&*one, set(&first)), (&*two, set(&second))];
+        self.write(sight, OpCode::MULTI, "", &calls, |out| {
             let ops = [
                 MultiOp::Check(PathVersionRequest { path: three.as_str().into(), version }),
                 MultiOp::SetData(SetDataRequest { path: one.as_str().into(), data: Some(&first), version: -1 }),
@@ -672,6 +662,8 @@ impl Client {
                 return Err(format!("{zxid} is shown behind a sync, {} had been answered before it", self.floor));
             }
             let node = sight.ledger.model.at(path, zxid);
+            let synced_since = self.synced_since.filter(|_| op == OpCode::GET_DATA && is_register(path));
+            let mut read = None;
             match (node, err) {
                 (None, ErrorCode::NO_NODE) => {}
                 (Some(node), ErrorCode::OK) => {
@@ -680,6 +672,7 @@ impl Client {
                         if data != node.data.as_deref() {
                             return Err(format!("other data than those of {zxid}"));
                         }
+                        read = data.map(|data| (value_of(data), 0));
                     }
                     if op == OpCode::GET_CHILDREN2 {
                         let names = reader.ustrings().map_err(undecodable)?;
@@ -693,15 +686,13 @@ impl Client {
                         return Err(format!("at {zxid} it has to be {node:?} and is {stat:?}"));
                     }
                     self.versions.insert(path.to_owned(), stat.version);
-                    if let Some(begun) = self.synced_since.filter(|_| op == OpCode::GET_DATA && path.starts_with("/r/"))
-                    {
-                        let value = node.data.as_deref().map_or(0, value_of);
-                        let what = What::Read { value, version: stat.version };
-                        let (client, path) = (self.number, path.to_owned());
-                        sight.history.push(Call { client, path, what, begun, ended: Some(sight.moment) });
-                    }
+                    read = read.map(|(value, _)| (value, stat.version));
                 }
                 (node, err) => return Err(format!("{err:?} at {zxid}, where it is {node:?}")),
+            }
+            if let Some(begun) = synced_since {
+                let (client, path, what) = (self.number, path.to_owned(), What::Read(read));
+                sight.history.push(Call { client, path, what, begun, ended: Some(sight.moment) });
             }
             let is_left = pending.watch && (err == ErrorCode::OK || op == OpCode::EXISTS);
             if is_left {
@@ -725,7 +716,7 @@ impl Client {
             _ => {}
         }
         // A write.
-        let call = self.calls.remove(&header.xid.0);
+        let calls = self.calls.remove(&header.xid.0);
         if err == ErrorCode::SYSTEM_ERROR {
             // The disk is full.
             return sight.ledger.refused(self.session, header.xid.0);
@@ -758,10 +749,11 @@ impl Client {
             OpCode::SET_DATA => is_shown = self.check_stat(path, zxid, reader, sight.ledger),
             _ => {}
         }
-        if let Some(mut call) = call {
+        let answered = self.versions.get(path).copied().filter(|_| op == OpCode::SET_DATA);
+        for mut call in calls.unwrap_or_default() {
             call.ended = Some(sight.moment);
-            if let (What::Write { version, .. }, Some(node)) = (&mut call.what, sight.ledger.model.at(path, zxid)) {
-                *version = Some(node.version);
+            if let What::Set { version, .. } = &mut call.what {
+                *version = answered.or(*version);
             }
             sight.history.push(call);
         }
@@ -780,6 +772,10 @@ impl Client {
 
 fn is_watched_for_good(path: &str) -> bool {
     path == WATCHED_FOR_GOOD || path.strip_prefix(WATCHED_FOR_GOOD).is_some_and(|rest| rest.starts_with('/'))
+}
+
+fn is_register(path: &str) -> bool {
+    path.starts_with("/r/")
 }
 
 fn value_of(data: &[u8]) -> u64 {

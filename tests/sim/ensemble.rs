@@ -161,6 +161,15 @@ impl World {
         }
     }
 
+    /// For the observer: what the state is made of that goes to a learner.
+    pub fn lineage_to_link(&mut self, server: usize, link: LinkId) {
+        let stream = self.process(server).and_then(|process| process.links.get(&link).copied());
+        let stream = stream.and_then(|stream| self.network.streams.get(&stream));
+        if let Some(learner) = stream.map(|stream| stream.machines[0]) {
+            self.ledger.truths[learner].sent = self.ledger.truths[server].records.clone();
+        }
+    }
+
     /// A whole state as a learner reads it.
     pub fn snapshot_stream(&self, version: &Version, sessions: Vec<(SessionId, i32)>) -> Vec<u8> {
         let mut writer = SnapWriter::new(version.clone(), sessions);

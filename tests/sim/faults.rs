@@ -86,7 +86,14 @@ impl World {
                 let long = self.random.between(200_000, 4_000_000);
                 self.at(long, Due::Mend(Mend::EmptyDisk { server: victim }));
             }
-            Fault::Rot => self.rot(victim),
+            Fault::Rot if self.plan.is_ensemble() => {
+                // Its machine stays off for so long that the others go on without it.
+                self.servers[victim].is_kept_down = true;
+                self.crash(victim, Crash::PowerCut);
+                let long = self.random.between(1_000_000, 4_000_000);
+                self.at(long, Due::Mend(Mend::Rot { server: victim }));
+            }
+            Fault::Rot => {}
             Fault::WallJump => {
                 self.servers[victim].clock.wall_shift_ms += self.random.below(120_000) as i64 - 60_000;
             }
@@ -103,6 +110,13 @@ impl World {
             Mend::Unblock { from, to } => {
                 self.network.blocked.remove(&(from, to));
             }
+            Mend::Rot { server } => {
+                if self.is_faulty {
+                    self.rot(server);
+                    self.servers[server].is_kept_down = false;
+                    self.start_later(server);
+                }
+            }
             Mend::FastDisk { server } => self.servers[server].disk_slowness = 1,
             Mend::EmptyDisk { server } => self.servers[server].device.set_capacity(None),
         }
@@ -117,13 +131,13 @@ impl World {
             *other != server && truth.durable >= newest && self.servers[*other].is_serving()
         });
         self.servers[server].process.is_none()
-            && self.now > self.servers[server].down_since + 1_000_000
+            && self.now >= self.servers[server].down_since + 1_000_000
             && (server >= self.plan.participants || holders.count() * 2 > self.plan.participants)
     }
 
     /// Some bits of a file change while the server is down.
     fn rot(&mut self, server: usize) {
-        if !self.plan.is_ensemble() || !self.is_dispensable(server) {
+        if !self.is_dispensable(server) {
             return;
         }
         let device: &SimDisk = &self.servers[server].device;

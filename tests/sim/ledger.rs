@@ -37,8 +37,10 @@ impl Logged {
 /// What a server's disk holds.
 #[derive(Clone, Default)]
 pub struct Truth {
-    /// The log begins behind this: what is before it is known from a snapshot only.
+    /// Its log begins behind this: what is before it lies in a snapshot only.
     pub base: Zxid,
+    /// Everything that its state is made of, from the first transaction on: also what it has from a snapshot, of its own or of a
+    /// leader.
     pub records: Vec<Logged>,
     /// On the medium for certain through here.
     pub durable: Zxid,
@@ -47,12 +49,14 @@ pub struct Truth {
     /// The disk was told to cut the log, or to replace everything, and has not answered.
     pub truncating: Option<Zxid>,
     pub installing: Option<Zxid>,
+    /// What the state is made of that a leader sent last.
+    pub sent: Vec<Logged>,
 }
 
 impl Truth {
     /// The newest transaction that was handed to the log.
     pub fn last(&self) -> Zxid {
-        self.records.last().map_or(self.base, |record| record.zxid)
+        self.records.last().map_or(Zxid::ZERO, |record| record.zxid)
     }
 
     fn find(&self, zxid: Zxid) -> Option<&Logged> {
@@ -63,8 +67,7 @@ impl Truth {
     /// Whether it certainly has the transaction, as these bytes or within a snapshot.
     fn has_durably(&self, logged: &Logged) -> bool {
         logged.zxid <= self.durable
-            && (logged.zxid <= self.base
-                || self.find(logged.zxid).is_some_and(|record| record.fingerprint == logged.fingerprint))
+            && self.find(logged.zxid).is_some_and(|record| record.fingerprint == logged.fingerprint)
     }
 
     /// The log was cut behind `to`.
@@ -75,9 +78,11 @@ impl Truth {
         self.truncating = None;
     }
 
-    /// Everything was replaced by a snapshot.
+    /// Everything was replaced by a leader's state, which is made of these.
     pub fn install(&mut self, zxid: Zxid) {
-        *self = Self { base: zxid, durable: zxid, ..Self::default() };
+        let records = std::mem::take(&mut self.sent);
+        let records = records.into_iter().filter(|record| record.zxid <= zxid).collect();
+        *self = Self { base: zxid, durable: zxid, records, ..Self::default() };
     }
 }
 
@@ -193,30 +198,26 @@ impl Ledger {
         if let Some(to) = truth.truncating.take().filter(|to| last <= *to) {
             truth.truncate(to);
         }
-        if let Some(zxid) = truth.installing.take().filter(|zxid| base == *zxid) {
+        if let Some(zxid) = truth.installing.take().filter(|zxid| base == *zxid && truth.base != *zxid) {
             truth.install(zxid);
         }
         if !is_rotten && last < truth.durable {
             return Err(format!("server {server} had {} durably and comes back with {last}", truth.durable));
         }
-        if last > truth.last() {
+        if last > truth.last().max(truth.base) {
             return Err(format!("server {server} comes back with {last}, it never logged more than {}", truth.last()));
         }
-        for record in &records {
-            let same = truth.find(record.zxid).map(|known| known.fingerprint == record.fingerprint);
-            if same == Some(false) || (same.is_none() && record.zxid > truth.base) {
-                return Err(format!("server {server} comes back with another {}", record.zxid));
-            }
+        let kept = |record: &&Logged| record.zxid > base && record.zxid <= last;
+        if truth.records.iter().filter(kept).count() != records.len() {
+            return Err(format!("server {server} comes back with a hole in its log between {base} and {last}"));
         }
-        let from = base.max(truth.base);
-        let (kept, back) = (&truth.records, &records);
-        let kept = kept.iter().filter(|record| record.zxid > from && record.zxid <= last).count();
-        if kept != back.iter().filter(|record| record.zxid > from).count() {
-            return Err(format!("server {server} comes back with a hole in its log below {last}"));
+        let differs =
+            |record: &&Logged| truth.find(record.zxid).map(|known| known.fingerprint) != Some(record.fingerprint);
+        if let Some(other) = records.iter().find(differs) {
+            return Err(format!("server {server} comes back with another {}", other.zxid));
         }
-        // What lies on the disk behind a snapshot that was installed is void, and what was purged is gone.
-        truth.records = records.into_iter().filter(|record| record.zxid > from).collect();
-        truth.base = from;
+        truth.records.retain(|record| record.zxid <= last);
+        truth.base = base;
         truth.durable = last;
         truth.shown = Zxid::ZERO;
         Ok(())
@@ -224,18 +225,19 @@ impl Ledger {
 
     /// A server lets clients see this state.
     pub fn shown(&mut self, server: usize, view: &View) -> Verdict {
-        let zxid = view.zxid();
         let truth = &self.truths[server];
+        let zxid = match view.zxid() {
+            // The start of an epoch is the state of the last transaction before it.
+            zxid if zxid.counter() == 0 => {
+                let end = truth.records.partition_point(|record| record.zxid <= zxid);
+                truth.records[..end].last().map_or(Zxid::ZERO, |record| record.zxid)
+            }
+            zxid => zxid,
+        };
         if zxid < truth.shown {
             return Err(format!("server {server} shows {zxid} behind {}", truth.shown));
         }
-        let from = truth.shown.max(truth.base);
-        if from > self.last() && from.counter() > 0 {
-            return Err(format!(
-                "server {server} shows a snapshot of {from}, of which nobody has seen more than {}",
-                self.last()
-            ));
-        }
+        let from = truth.shown;
         // A learner hears of what is decided, and may show it before its own log has room for it.
         let is_ahead = zxid > truth.last();
         if is_ahead && zxid > self.last() {

@@ -118,6 +118,9 @@ pub struct Plan {
     pub history_max: usize,
     pub finalize_wait_ms: u64,
     pub force_snapshot_sync: bool,
+    /// Whether the disks of a quorum are looked at when something is committed. Without it, what is missing there is found when it
+    /// is missed.
+    pub checks_disks: bool,
     pub sabotage: Option<Sabotage>,
     pub trace: bool,
 }
@@ -154,9 +157,10 @@ impl Plan {
             segment_len: random.between(96, 256) << 10,
             latency: random.between(50, 3_000),
             slow_per_mille: if random.one_in(2) { 0 } else { random.below(50) },
-            history_max: random.between(1, 200) as usize + if std::env::var("NOSNAP").is_ok() { 5000 } else { 0 },
+            history_max: random.between(1, 200) as usize,
             finalize_wait_ms: random.between(20, 200),
-            force_snapshot_sync: random.one_in(20) && std::env::var("NOSNAP").is_err(),
+            force_snapshot_sync: random.one_in(20),
+            checks_disks: true,
             sabotage,
             trace: false,
         }

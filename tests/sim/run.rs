@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 
+use crate::linear;
 use crate::plan::Plan;
 use crate::world::{Figures, World};
 
@@ -85,6 +86,15 @@ fn phases(world: &mut World) {
     world.heal(&all);
     must_progress(world, "with all servers");
     must_agree(world);
+    for client in 0..world.clients.len() {
+        // What is still under way has an unknown outcome.
+        let World { clients, history, .. } = &mut *world;
+        clients[client].lost(history);
+    }
+    match linear::judge(&world.history) {
+        Ok(judged) => (world.figures.linear, world.figures.undecided) = (judged.calls, judged.undecided),
+        Err(violation) => world.check(Err(violation)),
+    }
 }
 
 fn must_progress(world: &mut World, what: &str) {

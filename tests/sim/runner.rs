@@ -54,7 +54,11 @@ impl Tally {
 }
 
 /// Runs the seeds until there are none left or so many have failed.
-pub fn run_seeds(seeds: impl Iterator<Item = u64> + Send, sabotage: Option<Sabotage>, failures_max: usize) -> Tally {
+pub fn run_seeds(
+    seeds: impl Iterator<Item = u64> + Send,
+    plan: impl Fn(u64) -> Plan + Sync,
+    failures_max: usize,
+) -> Tally {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let seeds = Mutex::new(seeds);
     let tally = Mutex::new(Tally {
@@ -67,7 +71,9 @@ pub fn run_seeds(seeds: impl Iterator<Item = u64> + Send, sabotage: Option<Sabot
     let work = || {
         while tally.lock().expect("no run panics").failures.len() < failures_max {
             let Some(seed) = seeds.lock().expect("an iterator over numbers").next() else { return };
-            let outcome = run(Plan::of(seed, sabotage));
+            let plan = plan(seed);
+            let sabotage = plan.sabotage;
+            let outcome = run(plan);
             tally.lock().expect("no run panics").take(seed, sabotage, outcome);
         }
     };

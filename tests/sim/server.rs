@@ -16,7 +16,7 @@ use zoo_server::storage::StorageError;
 use zoo_server::storage::core::{Command, LogCore, Report};
 use zoo_server::storage::disk::Disk;
 use zoo_server::storage::image::ImageSource;
-use zoo_server::storage::log::LogIndex;
+use zoo_server::storage::log::{Batch, LogIndex};
 use zoo_server::storage::recovery;
 use zoo_server::storage::sim_disk::SimDisk;
 use zoo_server::time::{Instant, WallTime};
@@ -129,9 +129,11 @@ pub struct Process {
     next_tick: Instant,
     /// When a turn is due for the replica's own timer.
     timer_at: Option<Instant>,
+    /// For [`Sabotage::EpochBeforeHistory`].
+    pub withheld: Vec<Batch>,
     /// Taken out only while the log is read again behind a cut.
     core: Option<LogCore>,
-    disk: SimDisk,
+    pub disk: SimDisk,
     commands: VecDeque<Command>,
     is_log_due: bool,
     is_disk_due: bool,
@@ -154,7 +156,7 @@ impl Process {
 }
 
 impl World {
-    fn recovery_options(&self) -> recovery::Options {
+    pub fn recovery_options(&self) -> recovery::Options {
         recovery::Options {
             threads: 0,
             is_member: self.plan.is_ensemble(),
@@ -164,7 +166,7 @@ impl World {
         }
     }
 
-    fn storage_options(&self) -> zoo_server::storage::core::Options {
+    pub fn storage_options(&self) -> zoo_server::storage::core::Options {
         zoo_server::storage::core::Options {
             segment_len: self.plan.segment_len,
             record_len_max: RECORD_LEN_MAX,
@@ -193,7 +195,7 @@ impl World {
                 }
                 let shards = (0..self.plan.shards).map(|number| {
                     let mut shard = Shard::new(number as u8, standing, version.clone());
-                    shard.tells_late = self.plan.sabotage == Some(Sabotage::EventAfterRead);
+                    shard.tells_late = self.sabotages(Sabotage::EventAfterRead);
                     shard
                 });
                 let shards: Vec<Shard> = shards.collect();
@@ -203,6 +205,7 @@ impl World {
                     is_replica_due: false,
                     next_tick: Instant(0),
                     timer_at: None,
+                    withheld: Vec::new(),
                     core: Some(core),
                     disk,
                     commands: VecDeque::new(),
@@ -498,8 +501,18 @@ impl World {
             Action::Append(batch) => {
                 self.note(10, batch.last().0 as u64);
                 self.trace(|| format!("server {server} logs {} to {}", batch.first(), batch.last()));
-                if self.plan.sabotage == Some(Sabotage::AckBeforeSync) {
+                if self.sabotages(Sabotage::AckBeforeSync) {
                     self.tell_replica(server, Event::LogDurable(batch.last()));
+                }
+                if self.sabotages(Sabotage::CommitWithoutQuorum) {
+                    let zxids: Vec<Zxid> = batch.iter().map(|(zxid, _)| zxid).collect();
+                    self.forge_acks(server, &zxids);
+                }
+                if self.sabotages(Sabotage::EpochBeforeHistory) {
+                    let is_synchronising = self.servers[server].standing() == Some(Standing::Looking);
+                    if is_synchronising || self.process(server).is_some_and(|process| !process.withheld.is_empty()) {
+                        return self.withhold(server, batch);
+                    }
                 }
                 self.command(server, Command::Append(batch));
             }
@@ -517,15 +530,18 @@ impl World {
                 self.note(14, current.map_or(0, |epoch| u64::from(epoch.0)));
                 self.command(server, Command::SaveEpochs { accepted, current });
             }
+            Action::Truncate(to) if self.sabotages(Sabotage::SkippedTruncation) => self.pretend_truncation(server, to),
             Action::Truncate(to) => {
                 self.trace(|| format!("server {server} truncates its log to {to}"));
                 self.figures.truncations += 1;
+                self.release(server);
                 self.ledger.truths[server].truncating = Some(to);
                 self.command(server, Command::Truncate { to });
             }
             Action::Install { version, sessions } => {
                 self.trace(|| format!("server {server} installs the state of {}", version.zxid()));
                 self.figures.installs += 1;
+                self.release(server);
                 self.ledger.truths[server].installing = Some(version.zxid());
                 let log_id = self.random.next();
                 let source = Box::new(ImageSource::new(version, sessions));
@@ -535,6 +551,7 @@ impl World {
             Action::Listen(is_listening) => self.listen(server, is_listening),
             Action::ToLink(link, bytes) => self.to_link(server, link, bytes),
             Action::SnapshotToLink { link, version, sessions } => {
+                self.lineage_to_link(server, link);
                 let bytes = self.snapshot_stream(&version, sessions);
                 self.to_link(server, link, bytes);
             }
@@ -564,6 +581,7 @@ impl World {
                 self.note(12, version.zxid().0 as u64);
                 self.trace(|| format!("server {server} is {standing:?} at {}", version.zxid()));
                 self.figures.elections += u64::from(*standing == Standing::Leading);
+                self.note(15, *standing as u64);
                 if matches!(standing, Standing::Leading | Standing::Following | Standing::Observing) {
                     let shown = self.ledger.shown(server, version);
                     self.check(shown);
@@ -573,7 +591,7 @@ impl World {
         }
     }
 
-    fn command(&mut self, server: usize, command: Command) {
+    pub fn command(&mut self, server: usize, command: Command) {
         if let Some(process) = self.process(server) {
             process.commands.push_back(command);
             self.wake_log(server);

@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use zoo_server::ids::ServerId;
 use zoo_server::replica::event::{DialId, Event};
 
-use crate::client::{Call, Client, Link, Sight, Wish};
+use crate::client::{Client, Link, Sight, Wish};
 use crate::ledger::Ledger;
+use crate::linear::Call;
 use crate::network::{End, Life, Machine, Network, Piece, StreamId};
 use crate::plan::Plan;
 use crate::random::{Random, mix};
@@ -74,13 +75,29 @@ pub enum Due {
     Fault,
     /// A fault is over.
     Mend(Mend),
+    /// What was withheld goes on ([`crate::sabotage`]).
+    Release {
+        server: usize,
+        life: Life,
+    },
 }
 
 #[derive(Clone, Copy, Debug)]
 pub enum Mend {
-    Unblock { from: Machine, to: Machine },
-    FastDisk { server: usize },
-    EmptyDisk { server: usize },
+    Unblock {
+        from: Machine,
+        to: Machine,
+    },
+    FastDisk {
+        server: usize,
+    },
+    EmptyDisk {
+        server: usize,
+    },
+    /// A server that is down may rot, and is started.
+    Rot {
+        server: usize,
+    },
 }
 
 impl Due {
@@ -93,6 +110,7 @@ impl Due {
             | Self::Shard { server, life, .. }
             | Self::Tick { server, life }
             | Self::ShardTick { server, life }
+            | Self::Release { server, life }
             | Self::Dial { server, life, .. } => Some((server, life)),
             Self::Piece { stream, side } => network.streams.get(&stream)?.ends[1 - side].server(),
             Self::Closed { stream, side } => network.streams.get(&stream)?.ends[side].server(),
@@ -116,6 +134,7 @@ impl Due {
             Self::Client { client } => 900 + client as u64,
             Self::Fault => 1000,
             Self::Mend(_) => 1001,
+            Self::Release { server, .. } => 1100 + server as u64,
         }
     }
 }
@@ -137,6 +156,9 @@ pub struct Figures {
     pub writes: u64,
     pub requests: u64,
     pub sessions_lost: u64,
+    /// Requests in the search for a linear order, and znodes for which it took too long.
+    pub linear: u64,
+    pub undecided: u64,
     /// Virtual microseconds.
     pub simulated: u64,
 }
@@ -156,6 +178,8 @@ impl Figures {
         self.writes += other.writes;
         self.requests += other.requests;
         self.sessions_lost += other.sessions_lost;
+        self.linear += other.linear;
+        self.undecided += other.undecided;
         self.simulated += other.simulated;
     }
 }
@@ -191,7 +215,8 @@ impl World {
         });
         let servers: Vec<Server> = servers.collect();
         let clients: Vec<Client> = (0..plan.clients).map(|number| Client::new(number, &mut random)).collect();
-        let ledger = Ledger::new(plan.servers(), plan.participants);
+        let mut ledger = Ledger::new(plan.servers(), plan.participants);
+        ledger.checks_quorum = plan.checks_disks;
         let mut world = Self {
             now: 0,
             moment: 0,
@@ -307,6 +332,7 @@ impl World {
             Due::Client { client } => self.client_turn(client),
             Due::Fault => self.strike(),
             Due::Mend(mend) => self.mend(mend),
+            Due::Release { server, .. } => self.release(server),
         }
     }
 
@@ -327,9 +353,10 @@ impl World {
             let delay = self.latency();
             return self.at(delay, Due::Closed { stream, side });
         }
-        let is_quorum = !own.ends.iter().any(|end| matches!(end, End::Client(_)));
+        // What is changed by hand on its way has to be whole packets.
+        let is_cut = self.plan.sabotage.is_none() && !own.ends.iter().any(|end| matches!(end, End::Client(_)));
         let mut rest = &bytes[..];
-        while is_quorum && rest.len() > 1 && self.random.one_in(3) {
+        while is_cut && rest.len() > 1 && self.random.one_in(3) {
             let (front, back) = rest.split_at(1 + self.random.index(rest.len() - 1));
             self.push_piece(stream, side, Piece::Bytes(front.to_vec()));
             rest = back;
@@ -420,7 +447,10 @@ impl World {
                 }
             }
             End::Leader { server, link, .. } => self.tell_replica(server, Event::LinkBytes(link, bytes)),
-            End::Learner { server, dial, .. } => self.tell_replica(server, Event::LeaderBytes(dial, bytes)),
+            End::Learner { server, dial, .. } => {
+                let bytes = self.tampered(server, bytes);
+                self.tell_replica(server, Event::LeaderBytes(dial, bytes));
+            }
         }
     }
 

@@ -41,10 +41,9 @@ pub(super) fn decode(bytes: &[u8], password: &str, purpose: Purpose) -> Result<S
         return Err(StoreError::Malformed("a version that is not known"));
     }
     let safe = data_of(file.sequence()?)?;
-    match file.optional(tag::SEQUENCE)? {
-        Some(mac) => pbe::check_mac(mac.items(), password, safe)?,
-        // Java reads such a file, too, which nothing but its mode protects from being changed.
-        None => {}
+    // Java reads a file without it, too, which nothing but its mode protects from being changed.
+    if let Some(mac) = file.optional(tag::SEQUENCE)? {
+        pbe::check_mac(mac.items(), password, safe)?;
     }
     let mut bags = Bags::default();
     let mut contents = Der(safe).sequence()?;

@@ -56,7 +56,7 @@ fn what_is_trusted() {
     let own = &pem("server.pem").keys[0].chain[0];
     for name in ["server.p12", "server_keytool.jks"] {
         let store = decode(&file(name), kind(name), PASSWORD, Purpose::Trust).unwrap();
-        assert_eq!(store.trusted, [own.clone()], "{name}");
+        assert_eq!(store.trusted, std::slice::from_ref(own), "{name}");
         assert!(store.keys.is_empty(), "{name}");
     }
 }

@@ -1,7 +1,7 @@
 //! What shards ask for, on a server that decides itself: alone, or leading.
 
 use super::*;
-use crate::pipeline::{Created, Upgrade};
+use crate::pipeline::{Created, ReadOnlyReopened, Upgrade};
 use crate::wire::connect::Password;
 
 impl Replica {
@@ -52,7 +52,9 @@ impl Replica {
         match item {
             ShardItem::Connect(connect) => {
                 let epoch_start = self.epoch_start();
-                if !self.may_decide(now) && !self.is_forwarding() {
+                if self.is_read_only() {
+                    self.connect_read_only(now, &connect);
+                } else if !self.may_decide(now) && !self.is_forwarding() {
                     self.turn_away(connect.connection);
                 } else if connect.last_zxid_seen > self.published.max(epoch_start) {
                     // The client has seen what this server has not: with us it would go back in time.
@@ -64,7 +66,9 @@ impl Replica {
                 }
             }
             ShardItem::Write(write) => {
-                if self.may_decide(now) {
+                if self.is_read_only() {
+                    self.refuse_write(bodies, &write);
+                } else if self.may_decide(now) {
                     self.handle_write(now, bodies, &write);
                 } else if self.is_forwarding() {
                     self.forward_write(bodies, &write);
@@ -78,6 +82,41 @@ impl Replica {
             ShardItem::Ask(ask) => self.handle_ask(ask),
             ShardItem::Told(ask, part) => self.handle_told(now, ask, part),
         }
+    }
+
+    /// A client that is content with reading has come while there is no leader.
+    fn connect_read_only(&mut self, now: Now, connect: &Connect) {
+        let (connection, owner) = (connect.connection, connect.connection.owner());
+        if connect.last_zxid_seen > self.published {
+            return self.open.reply(connection, ReplyKind::Close);
+        }
+        if connect.session == SessionId::NONE {
+            let created = self.pipeline.create_local_session(now.instant, connect.timeout_ms, owner);
+            return self.reply_created(connection, &created);
+        }
+        let Some(password) = connect.password else {
+            return self.open.reply(connection, ReplyKind::Refused);
+        };
+        let (session, asked_ms) = (connect.session, connect.timeout_ms);
+        match self.pipeline.reopen_read_only(now.instant, session, &password, asked_ms, owner) {
+            ReadOnlyReopened::Here(reopened) => self.answer_reopened(connection, session, password, reopened),
+            ReadOnlyReopened::Close => self.open.reply(connection, ReplyKind::Close),
+        }
+    }
+
+    /// What changes something is refused while there is no leader, but for the end of a session of this server's own.
+    fn refuse_write(&mut self, bodies: &[u8], write: &Write) {
+        let request = Request {
+            session: write.session,
+            xid: write.xid,
+            op: write.op,
+            body: &bodies[write.body.clone()],
+            identities: &write.identities,
+            owner: write.connection.owner(),
+        };
+        let frame_start = self.open.frames.len();
+        let done = self.pipeline.process_read_only(&request, &mut self.open.frames);
+        self.finish(write.connection, done, frame_start);
     }
 
     /// Closes a connection whose request came when nobody could take it any more.

@@ -200,8 +200,11 @@ impl Votes {
         }
     }
 
-    /// Said once for each time that a server cannot be reached.
+    /// The replica is told of each dial in vain, the operator once for each time that a server cannot be reached.
     fn tell_unreachable(&self, to: ServerId, error: &io::Error) {
+        if self.is_member(to) {
+            self.events.push(Event::PeerLost(to));
+        }
         let mut peers = self.peers.borrow_mut();
         let is_told = peers.get_mut(&to).is_some_and(|peer| std::mem::replace(&mut peer.is_unreachable_told, true));
         if is_told {

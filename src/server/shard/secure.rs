@@ -28,7 +28,7 @@ pub(super) const SEAL_MAX: usize = 256 << 10;
 /// A connection's TLS, and the records that the socket has not taken yet. While there are some a writer task is at work.
 #[derive(Debug)]
 pub(super) struct Secured {
-    session: Session,
+    session: Box<Session>,
     sealed: Vec<u8>,
 }
 
@@ -81,7 +81,7 @@ impl Drop for Place {
 /// How a connection began.
 enum Beginning {
     /// With a handshake that ended well.
-    Secured(Session),
+    Secured(Box<Session>),
     /// Without one, on a port that takes both.
     Plain,
 }
@@ -147,7 +147,7 @@ impl Shard {
                 }
                 return Err("what the client has sent is no TLS".to_owned());
             }
-            let own = session.get_or_insert_with(|| Session::new(&tls.acceptor));
+            let own = session.get_or_insert_with(|| Box::new(Session::new(&tls.acceptor)));
             let taken = own.take(&records, bytes);
             // What is said last after an error tells the client what was wrong.
             records.clear();

@@ -1,6 +1,7 @@
 //! The core over a simulated disk, driven as its shell drives it.
 
 use super::*;
+use crate::storage::log::format::SEGMENT_LEN_MAX;
 use crate::storage::log::{BatchBuilder, LogIndex, Replay};
 use crate::storage::sim_disk::SimDisk;
 use crate::storage::snapshot::{SnapshotInfo, SnapshotReader};
@@ -653,7 +654,7 @@ fn epochs_are_saved_behind_what_was_appended_before() {
         rig.settle();
         assert_eq!(rig.durable(), durable + 3);
         let saved = epochs::read(&mut rig.disk.crash_image(2), Zxid(1)).expect("sound").epochs;
-        assert_eq!(saved, epochs::Epochs { accepted: Epoch(epoch), current: Epoch(epoch - 1) });
+        assert_eq!(saved, Epochs { accepted: Epoch(epoch), current: Epoch(epoch - 1) });
     }
     assert_eq!(rig.disk.files()["acceptedEpoch"], b"5", "as Apache writes it");
 }

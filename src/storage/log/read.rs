@@ -21,6 +21,7 @@ use super::marker::{MARKER_LEN, MARKER_NAME, Marker, Markers};
 use super::scan::{FrameCheck, Record, Records, Tail, check_frame, check_tail, check_unopened};
 use crate::ids::Zxid;
 use crate::storage::disk::{BLOCK_LEN, Disk, DiskError, FileEntry, FileId};
+use crate::storage::epochs::Epochs;
 use crate::storage::error::StorageError;
 
 /// A segment in use.
@@ -70,6 +71,8 @@ pub struct LogTail {
     pub installed: Option<Zxid>,
     /// The current epoch still has the name under which it was written.
     pub is_epoch_unnamed: bool,
+    /// Epochs for which there is no file yet.
+    pub epochs_unsaved: Option<Epochs>,
     /// What the next marker's counter has to be.
     pub marker_counter: u64,
     /// Oddities that harm nothing, for the server's log.
@@ -427,6 +430,7 @@ impl Replay<'_> {
             stale: index.void.iter().map(|&sequence| segment_name(sequence)).collect(),
             installed: None,
             is_epoch_unnamed: false,
+            epochs_unsaved: None,
             marker_counter: index.markers.newest.map_or(0, |marker| marker.counter + 1),
             notes: Vec::new(),
         };

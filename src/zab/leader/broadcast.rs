@@ -122,6 +122,10 @@ impl Leader {
                 self.outstanding.pop_front_if(|proposal| proposal.zxid <= through)
             {
                 self.outstanding_bytes -= record.len();
+                // A quorum has taken this after every sync that waits for what is before it, so these are confirmed. They are
+                // answered first: Apache's learners take what comes back in the order in which they sent it, and one that
+                // got a later write's COMMIT before the SYNC would answer none of its clients any more.
+                self.answer_syncs_while(|sync| sync.after < zxid);
                 for (id, link) in self.links.iter().filter(|(_, link)| link.is_forwarding()) {
                     let packet = if link.observer {
                         QuorumPacket::with_data(PacketType::INFORM, zxid, record.clone())
@@ -148,14 +152,13 @@ impl Leader {
             .map(|count| reached[count - 1].0)
     }
 
-    /// A client of this server asks for a sync; [`LeaderAction::SyncDone`] answers them in order.
-    pub fn sync_request(&mut self) {
-        if self.phase == LeaderPhase::Established {
-            self.sync_of(None);
+    /// A client of a learner, or of this server itself, asks for a sync; `after` is the last transaction made before it, whether
+    /// it is proposed yet or not. A learner is sent SYNC, for this server [`LeaderAction::SyncDone`] is the answer; those of
+    /// each are answered in order.
+    pub fn sync_request(&mut self, link: Option<LinkId>, after: Zxid) {
+        if self.phase != LeaderPhase::Established || link.is_some_and(|link| !self.links.contains_key(&link)) {
+            return;
         }
-    }
-
-    pub(super) fn sync_of(&mut self, link: Option<LinkId>) {
         if let Some(link) = link
             && self.syncs.len() >= SYNCS_MAX
         {
@@ -163,7 +166,7 @@ impl Leader {
         }
         // A round that is on its way may have been answered before the sync came: the next one counts.
         let round = self.ping_round + 1;
-        self.syncs.push_back(PendingSync { link, after: self.last_proposed, round });
+        self.syncs.push_back(PendingSync { link, after, round });
         if self.confirmed_round == self.ping_round {
             self.ping_all();
         }
@@ -203,15 +206,18 @@ impl Leader {
         }
     }
 
-    fn answer_syncs(&mut self) {
-        let (committed, confirmed) = (self.committed, self.confirmed_round);
-        while self.syncs.front().is_some_and(|sync| sync.after <= committed && sync.round <= confirmed) {
-            let sync = self.syncs.pop_front().expect("it has a first one");
+    fn answer_syncs_while(&mut self, is_done: impl Fn(&PendingSync) -> bool) {
+        while let Some(sync) = self.syncs.pop_front_if(|sync| is_done(sync)) {
             match sync.link {
                 None => self.act(LeaderAction::SyncDone),
                 Some(id) => self.send(id, QuorumPacket::new(PacketType::SYNC, Zxid::ZERO)),
             }
         }
+    }
+
+    fn answer_syncs(&mut self) {
+        let (committed, confirmed) = (self.committed, self.confirmed_round);
+        self.answer_syncs_while(|sync| sync.after <= committed && sync.round <= confirmed);
         if confirmed == self.ping_round && self.syncs.iter().any(|sync| sync.round > confirmed) {
             self.ping_all();
         }

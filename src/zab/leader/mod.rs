@@ -23,7 +23,6 @@ use crate::ids::{Epoch, ServerId, SessionId, Zxid};
 use crate::time::Instant;
 use crate::wire::acl::Id;
 use crate::wire::jute::DecodeError;
-use crate::wire::op::OpCode;
 use crate::wire::quorum::{
     ForwardedRequest, PacketType, QuorumPacket, decode_revalidate, decode_touches, revalidated_to_bytes,
 };
@@ -84,7 +83,8 @@ pub enum LeaderAction {
         /// The last of it.
         through: Zxid,
     },
-    /// A client of a learner asks for this. Several of one link are in the order in which they came.
+    /// A client of a learner asks for this. Several of one link are in the order in which they came. A `sync` goes to
+    /// [`Leader::sync_request`] when its turn comes.
     Request {
         /// Through which learner.
         link: LinkId,
@@ -308,12 +308,8 @@ impl Leader {
             PacketType::REQUEST => {
                 let request = packet.body().and_then(ForwardedRequest::decode).map_err(bad)?;
                 link.requests += 1;
-                if request.op == OpCode::SYNC {
-                    self.sync_of(Some(id));
-                } else {
-                    let identities = packet.authinfo.unwrap_or_default();
-                    self.act(LeaderAction::Request { link: id, request, identities });
-                }
+                let identities = packet.authinfo.unwrap_or_default();
+                self.act(LeaderAction::Request { link: id, request, identities });
             }
             // Apache logs a warning and goes on.
             _ => {}

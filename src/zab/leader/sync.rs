@@ -71,9 +71,11 @@ impl Leader {
     pub(super) fn synchronise(&mut self, now: Instant, id: LinkId, history: &History) {
         let last_processed = history.last_processed();
         let expected = if self.committed.counter() == 0 { self.summary.last } else { self.committed };
+        // `last_processed` may also be the start of an earlier epoch in which nothing was proposed.
         assert!(
-            last_processed == expected || last_processed == self.committed,
-            "the tree is at {last_processed} while the leader committed {}: every Commit is carried out before the next packet",
+            history.last_record() == expected,
+            "the tree is at {} while the leader committed {}: every Commit is carried out before the next packet",
+            history.last_record(),
             self.committed
         );
         let deadline = now + self.options.init_timeout();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::quorum::Membership;
+use crate::wire::op::OpCode;
 use crate::wire::quorum::LearnerInfo;
 use crate::zab::HistoryOptions;
 use crate::zab::tests::record;
@@ -504,9 +505,36 @@ fn requests_touches_and_revalidations_go_up_and_answers_down() {
     assert!(is_closed(&feed(&mut leader, A, broken), A, "REQUEST"));
 }
 
-fn sync_request() -> QuorumPacket {
-    let request = ForwardedRequest { session: SessionId(9), cxid: 5, op: OpCode::SYNC, body: Bytes::new() };
-    QuorumPacket::with_data(PacketType::REQUEST, Zxid(-1), request.to_bytes())
+/// A client of the learner asks for a sync, behind everything that was proposed.
+fn ask_sync(leader: &mut Leader, link: LinkId) -> Vec<LeaderAction> {
+    leader.sync_request(Some(link), leader.last_proposed());
+    actions(leader)
+}
+
+#[test]
+fn a_sync_is_answered_before_a_later_write_is_committed_and_never_before_an_earlier_one() {
+    let mut leader = established();
+    let (before, after) = (propose(&mut leader, 1), zxid(5, 2));
+    // One more transaction is made and not proposed yet.
+    leader.sync_request(Some(A), after);
+    leader.propose(NOW, after, Bytes::new(), true);
+    let later = zxid(5, 3);
+    leader.propose(NOW, later, Bytes::new(), true);
+    leader.durable(NOW, later);
+    actions(&mut leader);
+    // No pong has come: that a quorum took a later proposal says as much.
+    let caused = feed(&mut leader, A, ack(later));
+    let to_a = |kind, zxid| sent(A, packet(kind, zxid));
+    assert_eq!(
+        caused,
+        [
+            to_a(PacketType::COMMIT, before),
+            to_a(PacketType::COMMIT, after),
+            to_a(PacketType::SYNC, Zxid::ZERO),
+            to_a(PacketType::COMMIT, later),
+            LeaderAction::Commit { through: later }
+        ]
+    );
 }
 
 #[test]
@@ -514,14 +542,14 @@ fn a_sync_waits_for_what_was_proposed_and_for_a_quorum_that_still_follows() {
     let ping = |zxid| sent(A, packet(PacketType::PING, zxid));
     let done = sent(A, packet(PacketType::SYNC, Zxid::ZERO));
     let mut leader = established();
-    assert_eq!(feed(&mut leader, A, sync_request()), [ping(START)], "who has been replaced must not answer");
+    assert_eq!(ask_sync(&mut leader, A), [ping(START)], "who has been replaced must not answer");
     assert_eq!(feed(&mut leader, A, packet(PacketType::PING, START)), std::slice::from_ref(&done));
 
     let first = propose(&mut leader, 1);
     leader.durable(NOW, first);
     actions(&mut leader);
-    feed(&mut leader, A, sync_request());
-    leader.sync_request();
+    ask_sync(&mut leader, A);
+    leader.sync_request(None, first);
     assert_eq!(feed(&mut leader, A, packet(PacketType::PING, START)), [ping(first)], "a round for the second sync");
     assert_eq!(feed(&mut leader, A, packet(PacketType::PING, START)), []);
     let commit = sent(A, packet(PacketType::COMMIT, first));
@@ -533,7 +561,7 @@ fn a_sync_waits_for_what_was_proposed_and_for_a_quorum_that_still_follows() {
 fn a_sync_of_a_learner_that_left_is_forgotten() {
     let mut leader = established();
     join(&mut leader, B, follower_info(3, 4), zxid(4, 7), &history());
-    feed(&mut leader, B, sync_request());
+    ask_sync(&mut leader, B);
     leader.link_closed(B);
     assert_eq!(feed(&mut leader, A, packet(PacketType::PING, START)), []);
     assert!(leader.syncs.is_empty());
@@ -550,7 +578,7 @@ fn one_server_alone_is_a_quorum() {
     leader.epochs_saved(NOW, Epoch(1), Epoch(1));
     assert_eq!(actions(&mut leader), [LeaderAction::Established { epoch: Epoch(1) }]);
     leader.propose(NOW, zxid(1, 1), Bytes::new(), true);
-    leader.sync_request();
+    leader.sync_request(None, zxid(1, 1));
     assert_eq!(actions(&mut leader), []);
     leader.durable(NOW, zxid(1, 1));
     assert_eq!(actions(&mut leader), [LeaderAction::Commit { through: zxid(1, 1) }, LeaderAction::SyncDone]);

@@ -556,7 +556,7 @@ impl Cluster {
         let node = self.node(id);
         node.syncs.push_back(committed);
         match &mut node.role {
-            Role::Leading(leader, _) => leader.sync_request(),
+            Role::Leading(leader, _) => leader.sync_request(None, leader.last_proposed()),
             Role::Learning(learner, ..) => {
                 learner.request(SessionId(7), 2, OpCode::SYNC, Bytes::from_static(b"/"), Vec::new());
             }
@@ -814,6 +814,11 @@ impl Cluster {
                 }
                 assert_eq!(history.last_processed(), through, "commits are in order");
                 self.check_leader(id, through.epoch());
+            }
+            LeaderAction::Request { link, request, .. } if request.op == OpCode::SYNC => {
+                if let Role::Leading(leader, _) = &mut self.node(id).role {
+                    leader.sync_request(Some(link), leader.last_proposed());
+                }
             }
             LeaderAction::Request { .. } => self.propose(id),
             LeaderAction::Revalidate { .. } | LeaderAction::Touch { .. } => {}

@@ -430,6 +430,8 @@ impl Replica {
         if askers.is_empty() {
             following.revalidating.remove(&session);
         }
+        // What an earlier connection waited for is of no use to this one, and must not hold it up if it never comes.
+        following.waiting.forget(session);
         let reopened = self.pipeline.revalidated(now.instant, session, timeout_ms, connection.owner(), is_valid);
         self.answer_reopened(connection, session, password, reopened);
     }

@@ -237,8 +237,9 @@ impl Replica {
 
     /// A `sync` of a client of this server's is answered when a quorum has confirmed behind it that this server leads.
     pub(in crate::replica) fn confirm_sync(&mut self) {
+        let last = self.pipeline.zxid();
         if let Some(leading) = self.leading() {
-            leading.zab.sync_request();
+            leading.zab.sync_request(None, last);
             self.open.unconfirmed_syncs += 1;
         }
     }
@@ -261,6 +262,9 @@ impl Replica {
 
     /// As for a shard's item; but its client has to be answered by a transaction, so on a full disk it waits for room for that.
     pub(in crate::replica) fn has_room_for_forwarded(&self, request: &LearnerRequest) -> bool {
+        if request.request.op == OpCode::SYNC {
+            return true;
+        }
         let is_of_session = matches!(request.request.op, OpCode::CREATE_SESSION | OpCode::CLOSE_SESSION);
         !self.is_deciding()
             || self.room_for(request.request.body.len(), if is_of_session { 0 } else { SESSION_RESERVE_BYTES })
@@ -268,6 +272,13 @@ impl Replica {
 
     pub(in crate::replica) fn process_forwarded(&mut self, now: Now, link: LinkId, learner: &LearnerRequest) {
         if !self.may_decide(now) {
+            return;
+        }
+        if learner.request.op == OpCode::SYNC {
+            let last = self.pipeline.zxid();
+            if let Some(leading) = self.leading() {
+                leading.zab.sync_request(Some(link), last);
+            }
             return;
         }
         let request = Request {

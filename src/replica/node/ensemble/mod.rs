@@ -8,6 +8,7 @@ mod waiting;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -27,6 +28,9 @@ use crate::storage::log::Batch;
 use crate::time::Instant;
 use crate::wire::election::{Notification, ServerState};
 use crate::zab::{self, History, HistoryOptions, Leader, Learner};
+
+/// A server without a leader looks for one at least so long before it serves those who only read, as Apache's.
+const READ_ONLY_PATIENCE_MIN: Duration = Duration::from_secs(2);
 
 /// How the server takes part; `config` fills it.
 #[derive(Clone, Debug)]
@@ -80,6 +84,8 @@ pub(super) struct Ensemble {
     pub(super) storage: VecDeque<StorageWork>,
     /// Counts the roles: what was asked for in one is not answered to the next.
     pub(super) role_number: u64,
+    /// It looks for a leader since long, and serves those who only read meanwhile.
+    pub(super) is_read_only: bool,
     pub(super) next_dial: u32,
     pub(super) looking_since: Instant,
     pub(super) elections: u64,
@@ -173,6 +179,7 @@ impl Replica {
             held: VecDeque::new(),
             storage: VecDeque::new(),
             role_number: 0,
+            is_read_only: false,
             next_dial: 0,
             looking_since: now.instant,
             elections: 0,
@@ -193,6 +200,7 @@ impl Replica {
             Some(Role::Leading(leading)) if leading.is_established => Standing::Leading,
             Some(Role::Following(following)) if following.is_serving && following.is_observer => Standing::Observing,
             Some(Role::Following(following)) if following.is_serving => Standing::Following,
+            Some(Role::Looking) if self.is_read_only() => Standing::ReadOnly,
             Some(_) => Standing::Looking,
         }
     }
@@ -209,6 +217,7 @@ impl Replica {
     }
 
     pub(super) fn tick_ensemble(&mut self, now: Now) {
+        self.may_become_read_only(now);
         let Some(ensemble) = self.ensemble.as_deref_mut() else { return };
         ensemble.election.tick(now.instant);
         match &mut ensemble.role {
@@ -315,8 +324,42 @@ impl Replica {
         }
     }
 
+    /// Whether it has no leader and serves those who only read.
+    pub(super) fn is_read_only(&self) -> bool {
+        self.ensemble.as_deref().is_some_and(|ensemble| ensemble.is_read_only)
+    }
+
+    /// A server that has looked for a leader long enough serves those who are content with reading, if it may
+    /// (`QuorumPeer.run`, `ReadOnlyZooKeeperServer`).
+    fn may_become_read_only(&mut self, now: Now) {
+        let Some(ensemble) = self.ensemble.as_deref_mut() else { return };
+        let patience = Duration::from_millis(u64::from(ensemble.options.tick_ms)).max(READ_ONLY_PATIENCE_MIN);
+        let is_due = matches!(ensemble.role, Role::Looking)
+            && ensemble.options.read_only_mode
+            && !ensemble.is_read_only
+            && now.instant.since(ensemble.looking_since) >= patience;
+        if is_due {
+            ensemble.is_read_only = true;
+            tracing::warn!("no leader is found: clients that only read are served meanwhile");
+            self.publish_head();
+            self.stand(Standing::ReadOnly);
+        }
+    }
+
+    /// There is a leader again: whoever was served meanwhile has to come anew.
+    fn end_read_only(&mut self) {
+        let Some(ensemble) = self.ensemble.as_deref_mut() else { return };
+        if std::mem::take(&mut ensemble.is_read_only) {
+            self.open = OpenBatch::new(self.options.shards);
+            self.in_flight.clear();
+            self.pipeline.forget_local();
+            self.stand(Standing::Looking);
+        }
+    }
+
     /// The election has ended.
     fn take_role(&mut self, now: Now, outcome: &Outcome) {
+        self.end_read_only();
         let version = self.pipeline.cut();
         let packet_bytes_max = self.packet_bytes_max();
         let ensemble = self.ensemble.as_deref_mut().expect("only members vote");

@@ -26,6 +26,8 @@ struct World {
     /// By learner: its dial, the leader, and the link there.
     links: BTreeMap<i64, (DialId, i64, LinkId)>,
     next_link: u32,
+    /// Servers that are there.
+    up: BTreeSet<i64>,
     /// Tried again until the leader listens.
     dialling: BTreeMap<i64, (DialId, i64)>,
     listening: BTreeSet<i64>,
@@ -56,7 +58,7 @@ fn replica(id: i64, membership: &Arc<Membership>, now: Now) -> Replica {
         notification_max_ms: 60_000,
         finalize_wait_ms: 200,
         epoch_wait_max_ms: None,
-        read_only_mode: false,
+        read_only_mode: true,
         local_sessions: false,
         local_session_upgrading: false,
         force_snapshot_sync: false,
@@ -76,6 +78,7 @@ impl World {
             servers: BTreeMap::new(),
             links: BTreeMap::new(),
             next_link: 0,
+            up: (1..=3).collect(),
             dialling: BTreeMap::new(),
             listening: BTreeSet::new(),
             events: VecDeque::new(),
@@ -98,7 +101,7 @@ impl World {
         for _ in 0..ms / 50 {
             self.now += Duration::from_millis(50);
             let now = self.now();
-            for id in 1..=3 {
+            for id in self.up.clone() {
                 self.servers.get_mut(&id).unwrap().handle(now, Event::Tick);
                 self.perform(id);
             }
@@ -111,6 +114,9 @@ impl World {
                 self.events.push_back((id, Event::LeaderConnected(dial)));
             }
             while let Some((id, event)) = self.events.pop_front() {
+                if !self.up.contains(&id) {
+                    continue;
+                }
                 self.servers.get_mut(&id).unwrap().handle(now, event);
                 self.perform(id);
             }
@@ -248,4 +254,44 @@ fn three_servers_elect_one_and_all_hold_what_any_of_them_is_asked_to_write() {
             assert!(replica.published_version().znode(&format!("/of-{id}")).is_some());
         }
     }
+}
+
+#[test]
+fn without_a_leader_those_who_only_read_are_served_and_with_one_all_are() {
+    let mut world = World::new();
+    world.up = BTreeSet::from([1]);
+    world.run(1_500);
+    assert_eq!(world.standings()[0], Standing::Looking, "it looks for a leader first");
+    world.run(1_500);
+    assert_eq!(world.standings()[0], Standing::ReadOnly);
+    let session = world.open_session(1);
+    let mut body = Vec::new();
+    let create = CreateRequest { path: "/a".into(), data: None, acl: AclList::OPEN, flags: 0, ttl_ms: -1 };
+    create.encode(OpCode::CREATE, &mut body);
+    let write = Write {
+        connection: CONNECTION,
+        session,
+        xid: Xid(1),
+        op: OpCode::CREATE,
+        identities: Vec::new().into(),
+        body: 0..body.len(),
+        after_read: false,
+    };
+    let replies = world.ask(1, ShardItem::Write(write), body);
+    let [(ReplyKind::Answer(frame), frames)] = replies.as_slice() else { panic!("no answer: {replies:?}") };
+    assert_eq!(frames[frame.clone()][16..20], (-119_i32).to_be_bytes(), "NOTREADONLY");
+
+    world.up = BTreeSet::from([1, 2, 3]);
+    world.told.clear();
+    world.run(70_000);
+    assert_eq!(world.standings().iter().filter(|standing| **standing == Standing::Leading).count(), 1);
+    let told = &world.told[&1];
+    let stood: Vec<_> = told
+        .iter()
+        .filter_map(|message| if let ToShard::Standing(standing, _) = message { Some(*standing) } else { None })
+        .collect();
+    assert_eq!(stood[0], Standing::Looking, "its clients are closed before it serves all: {stood:?}");
+    assert!(matches!(stood.last(), Some(Standing::Leading | Standing::Following)), "{stood:?}");
+    let session = world.open_session(1);
+    world.create(1, session, 1, "/a");
 }
