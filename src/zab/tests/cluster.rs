@@ -426,12 +426,24 @@ impl Cluster {
             return;
         }
         let id = ids[self.random.below(ids.len())];
-        let (keep_up, keep_down, ends) = (self.random.below(4), self.random.below(4), self.random.below(4));
+        if self.random.chance(20) {
+            // A leader falls silent for all, and does not know it.
+            let leader = self.wires[&id].leader;
+            let all: Vec<_> = self.wires.iter().filter(|(_, wire)| wire.leader == leader).map(|(id, _)| *id).collect();
+            all.into_iter().for_each(|id| self.cut_wire(id, 0));
+        } else {
+            let ends = self.random.below(4);
+            self.cut_wire(id, ends);
+        }
+    }
+
+    /// `ends`: 0, only the learner finds out at once; 1, only the leader; else both. The other one has its clock.
+    fn cut_wire(&mut self, id: LinkId, ends: usize) {
+        let (keep_up, keep_down) = (self.random.below(4), self.random.below(4));
         let wire = self.wires.get_mut(&id).expect("it was listed");
         wire.cut = true;
         wire.to_leader.truncate(keep_up);
         wire.to_learner.truncate(keep_down);
-        // Half-open: one end may find out by its own clock only.
         if ends != 0 {
             wire.to_leader.push_back(Message::Closed);
         }
@@ -507,7 +519,10 @@ impl Cluster {
             learner.request(SessionId(7), 1, OpCode::CREATE, Bytes::from_static(b"/a"), Vec::new());
             return self.carry_out(id);
         }
-        if let Some(id) = self.pick(is_ready) {
+        // Mostly at the newest leader, so that an old one that does not know it has nothing to wait for.
+        let newest = self.ids().into_iter().filter(|id| is_ready(&self.nodes[id])).max_by_key(|id| self.summary(*id));
+        let chosen = if self.random.chance(80) { newest } else { self.pick(is_ready) };
+        if let Some(id) = chosen {
             for _ in 0..=self.random.below(3) {
                 self.propose(id);
             }
