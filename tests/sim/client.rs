@@ -294,7 +294,6 @@ impl Client {
         let xid = self.take_xid();
         sight.ledger.requested(self.session, xid.0);
         let call = |(path, what): &(&str, What)| Call {
-            client: self.number,
             path: (*path).to_owned(),
             what: *what,
             begun: sight.moment,
@@ -691,8 +690,8 @@ impl Client {
                 (node, err) => return Err(format!("{err:?} at {zxid}, where it is {node:?}")),
             }
             if let Some(begun) = synced_since {
-                let (client, path, what) = (self.number, path.to_owned(), What::Read(read));
-                sight.history.push(Call { client, path, what, begun, ended: Some(sight.moment) });
+                let (path, what) = (path.to_owned(), What::Read(read));
+                sight.history.push(Call { path, what, begun, ended: Some(sight.moment) });
             }
             let is_left = pending.watch && (err == ErrorCode::OK || op == OpCode::EXISTS);
             if is_left {

@@ -114,7 +114,7 @@ impl World {
 
     pub fn dial(&mut self, server: usize, dial: DialId, target: ServerId, attempt: u32) {
         let life = self.servers[server].life;
-        if !self.process(server).is_some_and(|process| process.dials.get(&dial) == Some(&None)) {
+        if self.process(server).is_none_or(|process| process.dials.get(&dial) != Some(&None)) {
             return;
         }
         let leader = index_of(target);
@@ -141,7 +141,7 @@ impl World {
         self.tell_replica(server, Event::LeaderConnected(dial));
     }
 
-    pub fn to_leader(&mut self, server: usize, dial: DialId, bytes: Vec<u8>) {
+    pub fn say_to_leader(&mut self, server: usize, dial: DialId, bytes: Vec<u8>) {
         let stream = self.process(server).and_then(|process| process.dials.get(&dial).copied().flatten());
         if let Some(stream) = stream {
             self.send(stream, 0, bytes);
@@ -154,7 +154,7 @@ impl World {
         }
     }
 
-    pub fn to_link(&mut self, server: usize, link: LinkId, bytes: Vec<u8>) {
+    pub fn say_to_link(&mut self, server: usize, link: LinkId, bytes: Vec<u8>) {
         let stream = self.process(server).and_then(|process| process.links.get(&link).copied());
         if let Some(stream) = stream {
             self.send(stream, 1, bytes);

@@ -14,7 +14,6 @@ use std::rc::Rc;
 use zoo_server::ids::{SessionId, Zxid};
 use zoo_server::tree::View;
 use zoo_server::wire::error_code::ErrorCode;
-use zoo_server::wire::op::OpCode;
 use zoo_server::wire::txn::{Txn, TxnRecord};
 
 use crate::model::Model;
@@ -91,7 +90,6 @@ pub struct Entry {
     pub logged: Logged,
     pub session: SessionId,
     pub cxid: i32,
-    pub op: OpCode,
     /// Of a refused request: why.
     pub err: ErrorCode,
     /// The path of a creation.
@@ -356,7 +354,6 @@ impl Ledger {
             logged,
             session: request.0,
             cxid: request.1,
-            op: record.header.op,
             err,
             created,
             digest: record.digest.map(|digest| digest.tree),

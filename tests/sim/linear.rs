@@ -10,7 +10,6 @@ use std::collections::{BTreeMap, BTreeSet};
 /// A request's life as its client saw it.
 #[derive(Clone, Debug)]
 pub struct Call {
-    pub client: usize,
     pub path: String,
     pub what: What,
     /// Moments in the order of all of them; `None`: no answer ever came.
@@ -148,7 +147,7 @@ mod tests {
     use super::*;
 
     fn call(what: What, begun: u64, ended: u64) -> Call {
-        Call { client: 0, path: "/r/0".to_owned(), what, begun, ended: (ended > 0).then_some(ended) }
+        Call { path: "/r/0".to_owned(), what, begun, ended: (ended > 0).then_some(ended) }
     }
 
     fn is_linear(calls: &[Call]) -> bool {

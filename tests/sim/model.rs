@@ -114,11 +114,6 @@ impl Model {
         self.sessions.contains_key(&session)
     }
 
-    /// Sessions that live.
-    pub fn live_sessions(&self) -> impl Iterator<Item = SessionId> {
-        self.sessions.iter().filter(|(_, is_live)| **is_live).map(|(session, _)| *session)
-    }
-
     fn put(&mut self, path: &str, zxid: Zxid, node: Option<Node>) {
         if !is_judged(path) {
             return;

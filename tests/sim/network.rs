@@ -108,14 +108,6 @@ impl Network {
         self.next_stream
     }
 
-    /// The open stream of which this is an end, and which end.
-    pub fn find(&self, end: End) -> Option<(StreamId, usize)> {
-        self.streams.iter().find_map(|(id, stream)| {
-            let side = stream.ends.iter().position(|own| *own == end)?;
-            stream.is_open[side].then_some((*id, side))
-        })
-    }
-
     /// Streams of which a process holds an open end, and which end.
     pub fn of_process(&self, server: usize, life: Life) -> Vec<(StreamId, usize)> {
         let mut found = Vec::new();

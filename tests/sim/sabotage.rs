@@ -90,7 +90,7 @@ impl World {
         let mut out = Vec::new();
         while let Ok(Some(packet)) = reader.next_packet() {
             let shorter = packet.data.as_deref().filter(|_| is_record(packet.kind)).and_then(one_path_less);
-            let data = shorter.map(Into::into).or(packet.data.clone());
+            let data = shorter.map(Into::into).or_else(|| packet.data.clone());
             QuorumPacket { data, ..packet }.encode(&mut out);
         }
         // A state is no packet, and stays as it is.

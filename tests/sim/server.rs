@@ -549,15 +549,15 @@ impl World {
             }
             Action::Notify { to, bytes } => self.notify(server, to, bytes),
             Action::Listen(is_listening) => self.listen(server, is_listening),
-            Action::ToLink(link, bytes) => self.to_link(server, link, bytes),
+            Action::ToLink(link, bytes) => self.say_to_link(server, link, bytes),
             Action::SnapshotToLink { link, version, sessions } => {
                 self.lineage_to_link(server, link);
                 let bytes = self.snapshot_stream(&version, sessions);
-                self.to_link(server, link, bytes);
+                self.say_to_link(server, link, bytes);
             }
             Action::CloseLink(link) => self.close_link(server, link),
             Action::Dial(dial, leader) => self.begin_dial(server, dial, leader),
-            Action::ToLeader(dial, bytes) => self.to_leader(server, dial, bytes),
+            Action::ToLeader(dial, bytes) => self.say_to_leader(server, dial, bytes),
             Action::HangUp(dial) => self.hang_up(server, dial),
         }
     }

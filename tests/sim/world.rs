@@ -399,8 +399,8 @@ impl World {
         own.is_dead = true;
         own.pipes.iter_mut().for_each(|pipe| pipe.pieces.clear());
         let is_open = own.is_open;
-        for side in 0..2 {
-            if is_open[side] && !self.random.one_in(3) {
+        for (side, is_open) in is_open.into_iter().enumerate() {
+            if is_open && !self.random.one_in(3) {
                 let delay = self.random.below(200_000);
                 self.at(delay, Due::Closed { stream, side });
             }
