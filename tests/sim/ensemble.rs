@@ -84,6 +84,9 @@ impl World {
         slot.is_due = false;
         let bytes = slot.waiting.take().expect("it was there just now");
         slot.sent = Some(bytes.clone());
+        self.trace(|| {
+            format!("vote of {from} to {to}: {:?}", zoo_server::wire::election::Notification::decode(&bytes))
+        });
         self.tell_replica(to, Event::Notification { from: server_id(from), bytes: bytes.to_vec() });
     }
 

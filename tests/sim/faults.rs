@@ -137,7 +137,7 @@ impl World {
 
     /// Some bits of a file change while the server is down.
     fn rot(&mut self, server: usize) {
-        if !self.is_dispensable(server) {
+        if self.servers[server].is_rotten || !self.is_dispensable(server) {
             return;
         }
         let device: &SimDisk = &self.servers[server].device;

@@ -415,6 +415,9 @@ impl Replica {
             LearnerReopened::Here(reopened) => self.answer_reopened(connection, session, password, reopened),
             LearnerReopened::AskLeader { timeout_ms } => {
                 let following = self.following().expect("only learners forward");
+                // What its connection before this one asked for and has not gone out must not go out behind this: the client
+                // may have done more over another server meanwhile.
+                following.waiting.forget_unsent(session);
                 let asker = (connection, timeout_ms, password);
                 following.revalidating.entry(session).or_default().push_back(asker);
                 following.zab.revalidate(session, timeout_ms);

@@ -298,7 +298,10 @@ impl Replica {
         ensemble.role = Role::Looking;
         ensemble.looking_since = now.instant;
         ensemble.elections += 1;
-        ensemble.election.start(now.instant, ensemble.log_end, ensemble.epochs.current);
+        // Records of an epoch prove that its beginning is held, as `zab` reckons too: a vote that said less would elect a leader
+        // whom this server's ACKEPOCH tells that it is behind.
+        let current = ensemble.epochs.current.max(ensemble.log_end.epoch());
+        ensemble.election.start(now.instant, ensemble.log_end, current);
         true
     }
 

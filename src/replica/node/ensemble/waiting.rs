@@ -111,6 +111,16 @@ impl WaitingLines {
         Some((next.op, next.xid, unsent))
     }
 
+    /// Forgets the requests of a session that have not gone to the leader.
+    pub(in crate::replica) fn forget_unsent(&mut self, session: SessionId) {
+        if let Some(line) = self.lines.get_mut(&session) {
+            line.retain(|waiting| waiting.unsent.is_none());
+            if line.is_empty() {
+                self.lines.remove(&session);
+            }
+        }
+    }
+
     /// How many `sync` requests wait.
     pub(in crate::replica) fn syncs(&self) -> usize {
         self.syncs.len()
