@@ -1,12 +1,20 @@
 //! A server: a machine with a disk and clocks, and perhaps a process on it, which is the product's [`Replica`], the product's
 //! [`LogCore`] and shards as in [`crate::shard`], each in turns of its own as if on a thread of its own.
 //!
-//! This file does what `src/server/replica_shell.rs` and `log_thread.rs` do, without threads. Between any two actions the process
-//! can end.
+//! This file does what `src/server/replica_shell.rs` and `log_thread.rs` do, without threads.
+//!
+//! Fault model:
+//! - A process can end between any two of its steps: an event that it takes, an action that it performs, a step of its log core, a
+//!   completion of its disk. Killed, it leaves what it wrote; with its machine's power it leaves what was synced, and of the rest any
+//!   sectors, names and lengths (`zoo_server::storage::sim_disk`).
+//! - A process can stand still, for longer than any timeout; what is sent to it meanwhile waits.
+//! - A disk can be slow, full for a while, fail a write or a sync (the process ends then, and what was under way is there or not), and
+//!   rot. A server that refuses to start because of that is wiped by its operator.
+//! - Each server has clocks of its own: the monotonic one runs faster or slower by up to 2 %, the wall clock is off by minutes and jumps.
 
 use std::collections::{BTreeMap, VecDeque};
 
-use zoo_server::ids::Zxid;
+use zoo_server::ids::{Epoch, SessionId, Zxid};
 use zoo_server::pipeline::{self, Pipeline};
 use zoo_server::replica::Replica;
 use zoo_server::replica::event::{Action, DialId, Event, LinkId, Now, Options, Reloaded};
@@ -16,11 +24,12 @@ use zoo_server::storage::StorageError;
 use zoo_server::storage::core::{Command, LogCore, Report};
 use zoo_server::storage::disk::Disk;
 use zoo_server::storage::image::ImageSource;
-use zoo_server::storage::log::{Batch, LogIndex};
+use zoo_server::storage::log::{Batch, BatchBuilder, LogIndex};
 use zoo_server::storage::recovery;
 use zoo_server::storage::sim_disk::SimDisk;
 use zoo_server::time::{Instant, WallTime};
-use zoo_server::tree;
+use zoo_server::wire::op::OpCode;
+use zoo_server::wire::txn::{Txn, TxnHeader, TxnRecord};
 use zoo_server::zab::History;
 
 use crate::ensemble;
@@ -175,6 +184,35 @@ impl World {
         }
     }
 
+    /// What all disks hold before anything happens, if the ensemble has a past: one transaction, near the end of an epoch
+    /// (ZOOKEEPER-1277).
+    pub fn remember(&mut self) {
+        let Some(left) = self.plan.zxids_left else { return };
+        let zxid = Zxid::new(Epoch(1), Zxid::COUNTER_MAX - 1 - left);
+        let header = TxnHeader { session: SessionId(1), cxid: 0, zxid, time: WallTime(0), op: OpCode::CREATE_SESSION };
+        let mut bytes = Vec::new();
+        TxnRecord { header, txn: Txn::CreateSession { timeout_ms: 1000 }, digest: None }.encode(&mut bytes);
+        for server in 0..self.servers.len() {
+            let mut disk = self.servers[server].device.clone();
+            let empty = recovery::recover(&mut disk, &self.recovery_options(), &mut |_| {}).expect("an empty disk");
+            let mut core = LogCore::open(&mut disk, self.storage_options(), &empty.tail, 1).expect("a sound disk");
+            let mut batch = BatchBuilder::new();
+            batch.push(zxid, &bytes);
+            core.handle(Command::Append(batch.finish().expect("one record")));
+            core.handle(Command::SaveEpochs { accepted: Some(Epoch(1)), current: Some(Epoch(1)) });
+            core.handle(Command::Close);
+            let mut done = Vec::new();
+            while !core.has_ended() {
+                while core.step(&mut disk) {}
+                disk.wait(true, &mut done).expect("a sound disk");
+                done.drain(..).for_each(|completion| core.complete(completion));
+            }
+            let appended = self.ledger.appended(server, zxid, &bytes);
+            self.check(appended);
+            self.ledger.durable(server, zxid);
+        }
+    }
+
     /// The operator starts a server.
     pub fn start(&mut self, server: usize) {
         let own = &mut self.servers[server];
@@ -290,7 +328,6 @@ impl World {
             ..pipeline::Options::default()
         };
         let zxid = recovered.tree.view().zxid();
-        let _: tree::Options = *recovered.tree.options();
         let pipeline = Pipeline::new(pipeline_options, recovered.tree, sessions, zxid);
         let options = Options {
             shards: self.plan.shards,

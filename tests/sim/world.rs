@@ -233,6 +233,7 @@ impl World {
             random,
             plan,
         };
+        world.remember();
         for server in 0..world.servers.len() {
             let delay = world.random.below(100_000);
             world.servers[server].is_starting = true;
