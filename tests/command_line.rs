@@ -154,10 +154,13 @@ fn wrong_starts_say_what_where_and_what_to_do() {
 
     let ensemble = "dataDir=.\ninitLimit=1\nsyncLimit=1\nserver.1=a:1:2;2181\nserver.2=b:1:2;2181\n";
     fs::write(dir.path().join("ensemble.cfg"), ensemble).expect("written");
-    fs::write(dir.path().join("myid"), "1").expect("written");
     let (code, _, err) = run(dir.path(), &["run", "ensemble.cfg"]);
     assert_eq!(code, Some(2));
-    assert!(err.contains("serving as an ensemble is not built yet (2 servers are configured)"), "{err}");
+    assert!(err.contains("an ensemble needs the file myid in dataDir") && err.contains("what to do"), "{err}");
+    fs::write(dir.path().join("myid"), "7").expect("written");
+    let (code, _, err) = run(dir.path(), &["run", "ensemble.cfg"]);
+    assert_eq!(code, Some(2));
+    assert!(err.contains("no server.N line is this server's: myid says 7") && err.contains("ensemble.cfg:4"), "{err}");
 }
 
 #[test]

@@ -37,6 +37,8 @@ pub(in crate::replica) struct Following {
     pub(in crate::replica) is_observer: bool,
     pub(in crate::replica) is_serving: bool,
     pub(in crate::replica) since: Instant,
+    /// How it came to the leader's state, for the operator.
+    synchronised_by: &'static str,
     reader: PacketReader,
     /// The leader's state, while it comes in.
     snapshot: Option<Box<SnapReader>>,
@@ -61,6 +63,7 @@ impl Following {
             is_observer,
             is_serving: false,
             since: now,
+            synchronised_by: "DIFF",
             reader: PacketReader::new(packet_bytes_max),
             snapshot: None,
             received: None,
@@ -170,8 +173,12 @@ impl Replica {
                 LearnerAction::ConfigurationActivated { zxid, leader } => {
                     tracing::warn!(%zxid, designated = leader.0, "the ensemble was reconfigured: this server keeps its own configuration");
                 }
-                LearnerAction::Truncate { to } => self.truncate(to),
+                LearnerAction::Truncate { to } => {
+                    following.synchronised_by = "TRUNC";
+                    self.truncate(to);
+                }
                 LearnerAction::ReceiveSnapshot { zxid } => {
+                    following.synchronised_by = "SNAP";
                     let reader = SnapReader::new(*self.pipeline.tree().options(), zxid, Limits::default());
                     following.snapshot = Some(Box::new(reader));
                 }
@@ -448,7 +455,10 @@ impl Replica {
         ensemble.election.established(now.instant, epoch);
         let Role::Following(following) = &mut ensemble.role else { unreachable!("it is a learner") };
         following.is_serving = true;
-        tracing::info!(epoch = epoch.0, zxid = %self.published, observer = following.is_observer, "this server follows");
+        tracing::info!(
+            epoch = epoch.0, zxid = %self.published, leader = following.zab.leader().0, observer = following.is_observer,
+            synchronised_by = following.synchronised_by, "this server follows"
+        );
         self.stand(self.standing());
     }
 
