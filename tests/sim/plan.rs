@@ -118,8 +118,8 @@ pub struct Plan {
     pub history_max: usize,
     pub finalize_wait_ms: u64,
     pub force_snapshot_sync: bool,
-    /// The ensemble has so many zxids left in its epoch when it begins; `None`: all of them.
-    pub zxids_left: Option<u32>,
+    /// All disks hold one transaction of the first epoch when the run begins, with this counter; `None`: they are empty.
+    pub past: Option<u32>,
     /// Whether the disks of a quorum are looked at when something is committed. Without it, what is missing there is found when it
     /// is missed.
     pub checks_disks: bool,
@@ -162,7 +162,7 @@ impl Plan {
             history_max: random.between(1, 200) as usize,
             finalize_wait_ms: random.between(20, 200),
             force_snapshot_sync: random.one_in(20),
-            zxids_left: (participants > 1 && random.one_in(16)).then(|| random.below(400) as u32),
+            past: (participants > 1 && random.one_in(16)).then(|| u32::MAX - 1 - random.below(400) as u32),
             checks_disks: true,
             sabotage,
             trace: false,

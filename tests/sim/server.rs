@@ -184,11 +184,10 @@ impl World {
         }
     }
 
-    /// What all disks hold before anything happens, if the ensemble has a past: one transaction, near the end of an epoch
-    /// (ZOOKEEPER-1277).
+    /// What all disks hold before anything happens, if the ensemble has a past: one transaction of the first epoch.
     pub fn remember(&mut self) {
-        let Some(left) = self.plan.zxids_left else { return };
-        let zxid = Zxid::new(Epoch(1), Zxid::COUNTER_MAX - 1 - left);
+        let Some(counter) = self.plan.past else { return };
+        let zxid = Zxid::new(Epoch(1), counter);
         let header = TxnHeader { session: SessionId(1), cxid: 0, zxid, time: WallTime(0), op: OpCode::CREATE_SESSION };
         let mut bytes = Vec::new();
         TxnRecord { header, txn: Txn::CreateSession { timeout_ms: 1000 }, digest: None }.encode(&mut bytes);
