@@ -119,6 +119,10 @@ impl Replica {
         self.room_begins_anew();
         let ensemble = self.ensemble.as_deref_mut().expect("it was there just now");
         ensemble.history.truncate(zxid);
+        if ensemble.history.last_record() != zxid {
+            // Back from a leader's state that did not fit: the log goes on where that one's history does not.
+            ensemble.history.reset(zxid);
+        }
         if is_present && let Role::Following(following) = &mut ensemble.role {
             following.zab.truncated(now.instant, zxid);
         }
