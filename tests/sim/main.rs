@@ -48,7 +48,7 @@ const KEPT: &[u64] = &[1, 3, 10, 33, 42, 43, 49, 189, 260, 282, 642, 854, 4128, 
 const SEEDS: u64 = if cfg!(debug_assertions) { 60 } else { 2_000 };
 
 /// Seeds that are tried until a sabotage is found out.
-const SABOTAGE_SEEDS: u64 = 400;
+const SABOTAGE_SEEDS: u64 = 2_000;
 
 /// To be read by whoever runs the tests: past the capture of the test harness.
 fn say(line: &str) {

@@ -34,7 +34,7 @@ impl World {
         let last = batch.last();
         let Some(process) = self.process(server) else { return };
         process.withheld.push(batch);
-        let delay = self.random.between(50_000, 500_000);
+        let delay = self.random.between(200_000, 3_000_000);
         self.at(delay, Due::Release { server, life });
         self.tell_replica(server, Event::LogDurable(last));
     }
