@@ -55,7 +55,7 @@ pub fn load(source: &Source, overrides: &[(String, String)], machine: &Machine) 
     load_with_flags(source, "", overrides, machine)
 }
 
-/// As [`load`], with the flags that a Java server would get ([`JVM_FLAGS_VARIABLES`]): the system properties among them count,
+/// As [`load()`], with the flags that a Java server would get ([`JVM_FLAGS_VARIABLES`]): the system properties among them count,
 /// but less than the source, as in Apache's server.
 pub fn load_with_flags(
     source: &Source,

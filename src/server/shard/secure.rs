@@ -3,7 +3,7 @@
 //! What is said to a client collects as plaintext in its `out`, whether it is secured or not. Of a secured one, a piece at a time
 //! is sealed when the socket can take it, so that what waits for a slow client is counted as on any other connection.
 //!
-//! Bounds: so many handshakes at once and so long for each ([`TlsOptions`](crate::server::options::TlsOptions)), counted over all
+//! Bounds: so many handshakes at once and so long for each ([`TlsOptions`]), counted over all
 //! shards; [`SEAL_MAX`] bytes sealed ahead; what rustls holds of a client's bytes is one record, or one message of a handshake
 //! of at most 64 KiB.
 
