@@ -120,7 +120,7 @@ impl Replica {
     }
 
     /// Closes a connection whose request came when nobody could take it any more.
-    fn turn_away(&mut self, connection: ConnectionId) {
+    pub(super) fn turn_away(&mut self, connection: ConnectionId) {
         self.actions.push_back(Action::ToShard(usize::from(connection.shard), ToShard::Displaced(connection)));
     }
 

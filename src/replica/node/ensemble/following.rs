@@ -335,6 +335,10 @@ impl Replica {
 
     /// A client of ours wants something done: it goes to the leader, or is answered here in its turn.
     pub(in crate::replica) fn forward_write(&mut self, bodies: &[u8], write: &Write) {
+        if self.following().is_some_and(|following| following.waiting.has_moved(write.session, write.connection)) {
+            // Its client is back on another connection, and this came late: Apache has closed the old one by then.
+            return self.turn_away(write.connection);
+        }
         let request = Request {
             session: write.session,
             xid: write.xid,
@@ -424,7 +428,7 @@ impl Replica {
                 let following = self.following().expect("only learners forward");
                 // What its connection before this one asked for and has not gone out must not go out behind this: the client
                 // may have done more over another server meanwhile.
-                following.waiting.forget_unsent(session);
+                following.waiting.moved(session, connection);
                 let asker = (connection, timeout_ms, password);
                 following.revalidating.entry(session).or_default().push_back(asker);
                 following.zab.revalidate(session, timeout_ms);

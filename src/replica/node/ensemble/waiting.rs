@@ -86,6 +86,8 @@ struct Sync {
 #[derive(Default)]
 pub(in crate::replica) struct WaitingLines {
     lines: HashMap<SessionId, VecDeque<Waiting>, FixedState>,
+    /// The connections of clients that came back to this server, until their sessions end.
+    newest: HashMap<SessionId, ConnectionId, FixedState>,
     /// The `sync` requests under way, in the order in which they went to the leader.
     syncs: VecDeque<Sync>,
 }
@@ -111,14 +113,21 @@ impl WaitingLines {
         Some((next.op, next.xid, unsent))
     }
 
-    /// Forgets the requests of a session that have not gone to the leader.
-    pub(in crate::replica) fn forget_unsent(&mut self, session: SessionId) {
+    /// The client of a session is back on this connection: what came over another and has not gone to the leader is forgotten, and
+    /// what still comes over it is not taken.
+    pub(in crate::replica) fn moved(&mut self, session: SessionId, connection: ConnectionId) {
+        self.newest.insert(session, connection);
         if let Some(line) = self.lines.get_mut(&session) {
             line.retain(|waiting| waiting.unsent.is_none());
             if line.is_empty() {
                 self.lines.remove(&session);
             }
         }
+    }
+
+    /// Whether the client of a session has come back over another connection than this.
+    pub(in crate::replica) fn has_moved(&self, session: SessionId, connection: ConnectionId) -> bool {
+        self.newest.get(&session).is_some_and(|newest| *newest != connection)
     }
 
     /// How many `sync` requests wait.
@@ -167,5 +176,6 @@ impl WaitingLines {
     /// Nothing more of this session will come back: its line is forgotten, its syncs keep their places.
     pub(in crate::replica) fn forget(&mut self, session: SessionId) {
         self.lines.remove(&session);
+        self.newest.remove(&session);
     }
 }
