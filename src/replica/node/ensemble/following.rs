@@ -445,7 +445,7 @@ impl Replica {
             following.revalidating.remove(&session);
         }
         // What an earlier connection waited for is of no use to this one, and must not hold it up if it never comes.
-        following.waiting.forget(session);
+        following.waiting.forget_requests(session);
         let reopened = self.pipeline.revalidated(now.instant, session, timeout_ms, connection.owner(), is_valid);
         self.answer_reopened(connection, session, password, reopened);
     }

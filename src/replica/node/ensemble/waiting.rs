@@ -173,6 +173,11 @@ impl WaitingLines {
         Some((waiting, answer))
     }
 
+    /// What this session waits for is of no use to anybody any more.
+    pub(in crate::replica) fn forget_requests(&mut self, session: SessionId) {
+        self.lines.remove(&session);
+    }
+
     /// Nothing more of this session will come back: its line is forgotten, its syncs keep their places.
     pub(in crate::replica) fn forget(&mut self, session: SessionId) {
         self.lines.remove(&session);
