@@ -51,7 +51,8 @@ use crate::rt::bell::Bell;
 use crate::rt::inbox::Doorbell;
 use crate::rt::selftest::{UringError, check_io_uring};
 use crate::storage::disk::{
-    BLOCK_LEN, BlockBuf, Completion, Disk, DiskError, FileEntry, FileId, Operation, UNDER_WAY_MAX, is_beside_snapshots,
+    BLOCK_LEN, BlockBuf, Completion, Disk, DiskError, FileEntry, FileId, Operation, Took, UNDER_WAY_MAX,
+    is_beside_snapshots,
 };
 use crate::storage::log::segment_sequence;
 use crate::storage::snapshot::snapshot_zxid;
@@ -198,6 +199,7 @@ struct UnderWay {
     token: u64,
     file: FileId,
     kind: Kind,
+    since: Instant,
 }
 
 enum Kind {
@@ -448,7 +450,11 @@ impl Ring {
         self.unsynced.sort_unstable();
         for writes in self.unsynced.chunk_by(|one, other| one.0 == other.0) {
             let OpenFile { file, name, .. } = self.file(writes[0].0);
-            if let Err(error) = file.sync_data() {
+            let since = Instant::now();
+            let synced = file.sync_data();
+            let sync = Some(since.elapsed());
+            writes.iter().for_each(|&(_, at)| done[at].took.sync = sync);
+            if let Err(error) = synced {
                 let error = disk_error("sync", name, 0, &error);
                 for &(_, at) in writes {
                     done[at].result = Err(error.clone());
@@ -460,7 +466,7 @@ impl Ring {
 
     fn complete(&mut self, data: u64, result: i32, done: &mut Vec<Completion>) {
         let place = usize::try_from(data).ok().and_then(|place| self.under_way.get_mut(place));
-        let Some(UnderWay { token, file, kind }) = place.and_then(Option::take) else {
+        let Some(UnderWay { token, file, kind, since }) = place.and_then(Option::take) else {
             panic!("the ring completed operation {data}, which is not under way");
         };
         let OpenFile { file: target, name, .. } = &self.files[&file];
@@ -480,7 +486,11 @@ impl Ring {
                     self.unsynced.push((file, done.len()));
                 }
                 let result = result.map_err(|error| disk_error("write", name, offset, &error));
-                done.push(Completion { token, block: Some(block), result });
+                let took = Some(since.elapsed());
+                // Written through, the two are one.
+                let took =
+                    if durable && !sync { Took { write: None, sync: took } } else { Took { write: took, sync: None } };
+                done.push(Completion { token, block: Some(block), result, took });
             }
             Kind::Sync => {
                 let result = if result >= 0 {
@@ -488,7 +498,12 @@ impl Ring {
                 } else {
                     Err(disk_error("sync", name, 0, &io::Error::from_raw_os_error(-result)))
                 };
-                done.push(Completion { token, block: None, result });
+                done.push(Completion {
+                    token,
+                    block: None,
+                    result,
+                    took: Took { write: None, sync: Some(since.elapsed()) },
+                });
             }
         }
     }
@@ -618,7 +633,7 @@ impl Disk for Ring {
             }
             Operation::Sync => (opcode::Fsync::new(fd).flags(types::FsyncFlags::DATASYNC).build(), Kind::Sync),
         };
-        self.under_way[place] = Some(UnderWay { token, file, kind });
+        self.under_way[place] = Some(UnderWay { token, file, kind, since: Instant::now() });
         // SAFETY: the block's bytes are on the heap, where moving the block does not move them, and stay in `under_way`,
         // untouched, until the completion; the file stays open as long (`close` refuses). Dropping the ring waits for it.
         unsafe { self.push(&entry.user_data(place as u64)) };

@@ -163,8 +163,9 @@ impl Server {
         log_inbox.attach_doorbell(&folder.doorbell);
         let reports = to_replica.clone();
         let (disk, core, how) = (folder.disk, recovered.core, storage_folder::how_to_recover(&options));
+        let sync_warning = options.sync_warning;
         let log = limits::spawn_thread("zoo-log", options.cores.log, move || {
-            log_thread::run(disk, core, &how, log_inbox, &reports)
+            log_thread::run(disk, core, &how, log_inbox, &reports, sync_warning)
         })
         .map_err(StartError::Thread)?;
 

@@ -15,6 +15,7 @@ mod sasl;
 mod secure;
 mod serve;
 pub(super) mod slots;
+mod turn;
 mod words;
 
 use std::cell::RefCell;
@@ -43,6 +44,7 @@ use super::acceptor::PerAddress;
 use super::options::ShardOptions;
 use connection::{Connection, Stage};
 use slots::Slots;
+use turn::Turn;
 use words::ShardStats;
 
 /// Messages that a shard takes from its inbox in one go.
@@ -156,6 +158,8 @@ struct State {
     waiting_for_send: Vec<Waker>,
     /// Connections with something in `out`, to be flushed at the end of the turn.
     dirty: Vec<u32>,
+    /// What this turn has answered.
+    turn: Turn,
     stats: ShardStats,
     /// Four-letter words that wait for the other shards and the replica, by ticket.
     asked: BTreeMap<u32, (ConnectionId, crate::admin::Word)>,
@@ -185,6 +189,7 @@ pub(super) async fn run(
             is_sending: false,
             waiting_for_send: Vec::new(),
             dirty: Vec::new(),
+            turn: Turn::default(),
             stats: ShardStats::default(),
             asked: BTreeMap::new(),
             next_ticket: 0,
@@ -238,11 +243,18 @@ impl Shard {
         };
         for slot in &dirty {
             self.clone().flush(*slot);
+            let state = &mut *self.state.borrow_mut();
+            if !state.turn.is_empty()
+                && let Some(connection) = state.connections.get_mut(*slot)
+            {
+                connection.given = clock::now();
+            }
         }
         // The vector goes back, to be used again.
         let mut dirty = dirty;
         dirty.clear();
         let state = &mut *self.state.borrow_mut();
+        state.measure_turn();
         if state.dirty.is_empty() {
             state.dirty = dirty;
         }

@@ -9,6 +9,7 @@ use foldhash::fast::FixedState;
 use super::waiting::{Unsent, Waiting, WaitingLines};
 use super::{Ensemble, Role};
 use crate::ids::{Epoch, SessionId, Zxid};
+use crate::latency::{Milestone, Stage};
 use crate::pipeline::{Awaiting, FollowError, Followed, LearnerReopened, Request, Route, answer_of};
 use crate::quorum::Membership;
 use crate::replica::batch::ReplyKind;
@@ -166,7 +167,11 @@ impl Replica {
                 LearnerAction::Append(zxid, record) => {
                     following.append.push(zxid, &record);
                     following.append_len += 1;
+                    let proposed = following.is_serving.then(|| TxnHeader::decode(&mut Reader::new(&record)));
                     following.pending.push_back((zxid, record));
+                    if let Some(Ok(header)) = proposed {
+                        self.measure_of_leader(&[Milestone::Proposed], header.time);
+                    }
                 }
                 LearnerAction::Commit(zxid) => self.apply_committed(now, zxid),
                 LearnerAction::ConfigurationSeen(text) => self.configuration_seen(&text),
@@ -249,7 +254,9 @@ impl Replica {
         if tell {
             self.open.segment_has_records = true;
             self.stats.txn_count += 1;
+            let made = followed.header.time;
             self.answer_followed(&followed);
+            self.measure_of_leader(&[Milestone::CommitHeard, Milestone::Applied], made);
         }
         let ensemble = self.ensemble.as_deref_mut().expect("only members follow");
         ensemble.history.push(zxid, record);
@@ -300,7 +307,10 @@ impl Replica {
                     (false, _) => ReplyKind::Answer(frame),
                 }
             };
-            following.waiting.pop(session);
+            let waiting = following.waiting.pop(session).expect("it is at the front");
+            if let Some(sent) = waiting.sent {
+                self.stats.stages.record_n(Stage::Quorum, self.now.instant.since(sent), 1);
+            }
             self.open.reply(connection, kind);
             self.answer_ready(session);
         }
@@ -384,8 +394,9 @@ impl Replica {
     /// Sends to the leader what need not wait for a `sync` of the same client: a leader answers one when a quorum has confirmed it,
     /// and decides later writes before that; the reads between the two must not see them.
     fn send_waiting(&mut self, session: SessionId) {
+        let now = self.now.instant;
         while let Some(following) = self.following()
-            && let Some((op, xid, unsent)) = following.waiting.next_to_send(session)
+            && let Some((op, xid, unsent)) = following.waiting.next_to_send(session, now)
         {
             following.zab.request(session, xid.0, op, unsent.body, unsent.identities);
         }
@@ -413,7 +424,8 @@ impl Replica {
             }
             let (session, timeout_ms) = self.pipeline.ask_session(connect.timeout_ms, owner);
             let following = self.following().expect("only learners forward");
-            following.waiting.push(session, Waiting::new(connection, Xid(0), OpCode::CREATE_SESSION));
+            let waiting = Waiting::new(connection, Xid(0), OpCode::CREATE_SESSION).sent(now.instant);
+            following.waiting.push(session, waiting);
             let body = Bytes::copy_from_slice(&timeout_ms.to_be_bytes());
             following.zab.request(session, 0, OpCode::CREATE_SESSION, body, Vec::new());
             return;

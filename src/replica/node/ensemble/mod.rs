@@ -237,6 +237,8 @@ impl Replica {
         };
         // A truncation or another state may have come between: the log ends where it says.
         ensemble.log_durable = through;
+        self.measure_logged(through);
+        let ensemble = self.ensemble.as_deref_mut().expect("it was there just now");
         match &mut ensemble.role {
             Role::Settling | Role::Looking => {}
             Role::Leading(leading) => leading.zab.durable(now.instant, through),
@@ -443,6 +445,7 @@ impl Replica {
         }
         self.open = OpenBatch::new(self.options.shards);
         self.in_flight.clear();
+        self.unlogged.clear();
         self.stalled.clear();
         self.snapshot_running &= self.snapshot_waiting.take().is_none();
         self.segment_number += 1;

@@ -11,6 +11,7 @@ use foldhash::fast::FixedState;
 
 use crate::ids::{SessionId, Zxid};
 use crate::replica::message::ConnectionId;
+use crate::time::Instant;
 use crate::wire::acl::Id;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::header::Xid;
@@ -29,6 +30,8 @@ pub(in crate::replica) struct Waiting {
     pub(in crate::replica) op: OpCode,
     /// Whether reads of the session wait for the state before this write.
     pub(in crate::replica) after_read: bool,
+    /// When it went to the leader, if it did.
+    pub(in crate::replica) sent: Option<Instant>,
     /// Why its outcome will be an error, if this server knows that better than the leader.
     pub(in crate::replica) refused: Option<ErrorCode>,
     /// The answer, if it is known and waits for those before it only.
@@ -56,7 +59,13 @@ pub(in crate::replica) struct Answer {
 
 impl Waiting {
     pub(in crate::replica) fn new(connection: ConnectionId, xid: Xid, op: OpCode) -> Self {
-        Self { connection, xid, op, after_read: false, refused: None, answer: None, unsent: None }
+        Self { connection, xid, op, after_read: false, sent: None, refused: None, answer: None, unsent: None }
+    }
+
+    /// The same, gone to the leader.
+    pub(in crate::replica) fn sent(mut self, now: Instant) -> Self {
+        self.sent = Some(now);
+        self
     }
 
     /// The same with what is still to be sent.
@@ -100,12 +109,17 @@ impl WaitingLines {
 
     /// The next request of a session that goes to the leader; it counts as sent then. None if there is none, or a `sync` before it
     /// is under way.
-    pub(in crate::replica) fn next_to_send(&mut self, session: SessionId) -> Option<(OpCode, Xid, Unsent)> {
+    pub(in crate::replica) fn next_to_send(
+        &mut self,
+        session: SessionId,
+        now: Instant,
+    ) -> Option<(OpCode, Xid, Unsent)> {
         let line = self.lines.get_mut(&session)?;
         let next = line
             .iter_mut()
             .find(|waiting| waiting.unsent.is_some() || (waiting.op == OpCode::SYNC && waiting.answer.is_none()))?;
         let mut unsent = next.unsent.take()?;
+        next.sent = Some(now);
         if next.op == OpCode::SYNC {
             let path = unsent.path.take();
             self.syncs.push_back(Sync { session, connection: next.connection, xid: next.xid, path });
