@@ -13,7 +13,7 @@ use crate::admin::status::{
 };
 use crate::admin::{self, Word};
 use crate::ids::SessionId;
-use crate::latency::{Kind, Milestone, Operations, Stages};
+use crate::latency::{Histogram, Kind, Milestone, Operations, Stages};
 use crate::replica::message::{Ask, EnsembleReport, Gathered, Part, Question, ReplicaReport, ShardItem, Standing};
 use crate::rt::{clock, limits, process};
 use crate::server::options::{About, ShardOptions};
@@ -204,9 +204,11 @@ impl State {
             stats.stages.merge(&gathered.replica.stages);
             stats.figures.add_latency(Latency::Read, &stats.operations.of_kind(Kind::Read));
             stats.figures.add_latency(Latency::Update, &stats.operations.of_kind(Kind::Update));
+            // All of them: that a server alone proposes nothing is told by a count of nothing, as Apache does it.
+            let nothing = Histogram::default();
             for &milestone in Milestone::ALL {
-                let values = gathered.replica.milestones.get(milestone);
-                stats.figures.add_latency(Latency::of(milestone), values.unwrap_or(&Default::default()));
+                let values = gathered.replica.milestones.get(milestone).unwrap_or(&nothing);
+                stats.figures.add_latency(Latency::of(milestone), values);
             }
             (status.monitor.operations, status.monitor.stages) = (stats.operations, stats.stages);
         }
