@@ -16,9 +16,10 @@ use bytes::Bytes;
 use crate::ids::{Epoch, ServerId, SessionId, Zxid};
 use crate::quorum::Membership;
 use crate::time::{Instant, WallTime};
+use crate::wire::error_code::ErrorCode;
 use crate::wire::op::OpCode;
 use crate::wire::quorum::{PacketReader, PacketType, QuorumPacket};
-use crate::wire::txn::TxnHeader;
+use crate::wire::txn::{self, TxnHeader, TxnRecord};
 use crate::zab::{
     History, HistoryOptions, Leader, LeaderAction, LeaderPhase, Learner, LearnerAction, LearnerPhase, LinkId, Options,
     follows,
@@ -29,8 +30,9 @@ pub(in crate::zab) type Txn = (Zxid, i64);
 
 pub(in crate::zab) fn record((zxid, number): Txn) -> Bytes {
     let mut out = Vec::new();
-    let op = OpCode::SET_DATA;
-    TxnHeader { session: SessionId(1), cxid: 1, zxid, time: WallTime(number), op }.encode(&mut out);
+    // The shortest transaction that there is: a refusal.
+    let header = TxnHeader { session: SessionId(1), cxid: 1, zxid, time: WallTime(number), op: OpCode::ERROR };
+    TxnRecord { header, txn: txn::Txn::Error { err: ErrorCode::NO_NODE }, digest: None }.encode(&mut out);
     out.into()
 }
 
