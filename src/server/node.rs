@@ -17,6 +17,7 @@ use thiserror::Error;
 
 use crate::ids::Zxid;
 use crate::pipeline::Pipeline;
+use crate::replica::message::ToShard;
 use crate::replica::{Epochs, Now, Replica};
 use crate::rt::executor::{self, JoinHandle, spawn_local};
 use crate::rt::inbox::{self, Sender};
@@ -32,7 +33,7 @@ use super::log_thread::{self, Ended};
 use super::options::Options;
 use super::peers;
 use super::replica_shell::{self, EnsembleWiring, Wiring};
-use super::shard::{self, Door, SharedCounts, ToReplicaInbox};
+use super::shard::{self, Door, SharedCounts, ToReplicaInbox, ToShardInbox};
 use super::storage_folder;
 
 /// Messages that may wait for a shard. Batches, so few are many.
@@ -89,6 +90,29 @@ pub enum ServerFailed {
     /// A part of the server panicked, which is a mistake of ours.
     #[error("the server's {0} ended with a panic: please report it")]
     Panicked(String),
+}
+
+/// Held by each part while it runs: one that panics takes the whole server with it, as by a power failure, and [`Server::wait`]
+/// tells. A server that has lost a part would take connections and answer nobody. (The binary ends with any panic.)
+struct EndsWithPanic {
+    shared: Arc<SharedCounts>,
+    to_replica: Sender<ToReplicaInbox>,
+    to_shards: Vec<Sender<ToShardInbox>>,
+}
+
+impl Drop for EndsWithPanic {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            return;
+        }
+        self.shared.is_stopping.store(true, Ordering::Relaxed);
+        if self.to_replica.send_blocking(ToReplicaInbox::Crash).is_err() {
+            // It was the replica, which else tells the shards.
+            for shard in &self.to_shards {
+                let _ = shard.send_blocking(ToShardInbox::Replica(ToShard::Stop));
+            }
+        }
+    }
 }
 
 /// A port and what it takes.
@@ -160,10 +184,14 @@ impl Server {
             shard_inboxes.push(receiver);
         }
 
+        let shared = Arc::new(SharedCounts::new(options.cores.shards.len()));
+        let ends_with_panic =
+            || EndsWithPanic { shared: shared.clone(), to_replica: to_replica.clone(), to_shards: to_shards.clone() };
         log_inbox.attach_doorbell(&folder.doorbell);
-        let reports = to_replica.clone();
+        let (reports, guard) = (to_replica.clone(), ends_with_panic());
         let (disk, core, how) = (folder.disk, recovered.core, storage_folder::how_to_recover(&options));
         let log = limits::spawn_thread("zoo-log", options.cores.log, move || {
+            let _guard = guard;
             log_thread::run(disk, core, &how, log_inbox, &reports)
         })
         .map_err(StartError::Thread)?;
@@ -193,11 +221,13 @@ impl Server {
             recovery,
             ensemble,
         };
-        let replica = executor::spawn("zoo-replica", options.cores.replica, executor_options.clone(), move || {
-            replica_shell::run(replica, replica_inbox, wiring)
-        })?;
+        let guard = ends_with_panic();
+        let replica =
+            executor::spawn("zoo-replica", options.cores.replica, executor_options.clone(), move || async move {
+                let _guard = guard;
+                replica_shell::run(replica, replica_inbox, wiring).await;
+            })?;
 
-        let shared = Arc::new(SharedCounts::new(options.cores.shards.len()));
         let shard_options = Arc::new(options.shard);
         let limits = Limits { per_address: options.connections_per_address_max, total: options.connections_max };
         let mut doors = Some(doors);
@@ -205,6 +235,7 @@ impl Server {
         for (number, (core, inbox)) in options.cores.shards.iter().zip(shard_inboxes).enumerate() {
             let number = u8::try_from(number).expect("there are at most 256 shards");
             let (shard_options, shared, version) = (shard_options.clone(), shared.clone(), version.clone());
+            let guard = ends_with_panic();
             let (to_replica, to_shards) = (to_replica.clone(), to_shards.clone());
             // The first shard also accepts for all.
             let doors = doors.take();
@@ -213,6 +244,7 @@ impl Server {
                 *core,
                 executor_options.clone(),
                 move || async move {
+                    let _guard = guard;
                     for (listener, door) in doors.into_iter().flatten() {
                         let (shared, to_shards) = (shared.clone(), to_shards.clone());
                         spawn_local(acceptor::run((Rc::new(listener), door), limits, shared, to_shards));
@@ -251,21 +283,29 @@ impl Server {
         }
     }
 
+    /// Whether it ends, or a part of it has ended: [`Server::wait`] does not wait for long then.
+    pub fn has_ended(&self) -> bool {
+        self.shared.is_stopping.load(Ordering::Relaxed)
+            || self.log.is_finished()
+            || self.replica.is_finished()
+            || self.shards.iter().any(JoinHandle::is_finished)
+    }
+
     /// Waits until the server has ended.
     ///
     /// # Errors
     /// If it did not end because it was told to.
     pub fn wait(self) -> Result<(), ServerFailed> {
-        let ended = self.log.join().map_err(|_| ServerFailed::Panicked("log thread".to_owned()))?;
         let panicked = |error: executor::Panicked| ServerFailed::Panicked(error.name);
-        self.replica.join().map_err(panicked)?;
-        for shard in self.shards {
-            shard.join().map_err(panicked)?;
-        }
-        match ended {
-            Ended::Closed => Ok(()),
-            Ended::Failed(error) => Err(ServerFailed::Disk(error)),
-        }
+        let log = match self.log.join() {
+            Ok(Ended::Closed) => Ok(()),
+            Ok(Ended::Failed(error)) => Err(ServerFailed::Disk(error)),
+            Err(_) => Err(ServerFailed::Panicked("log thread".to_owned())),
+        };
+        let replica = self.replica.join().map_err(panicked);
+        // All of them, whatever became of the others: its folder is free behind this.
+        let shards: Vec<_> = self.shards.into_iter().map(|shard| shard.join().map_err(panicked)).collect();
+        shards.into_iter().fold(log.and(replica), Result::and)
     }
 
     /// Ends it in order, and waits for that.
