@@ -14,7 +14,7 @@
 //! | [`faulty`] | a disk that fails on purpose |
 //! | [`selftest`], [`limits`] | what the machine lets us do |
 //! | [`poller`] | epoll over plain sockets, for the load generator |
-//! | [`clock`], [`signal`] | the time; SIGTERM |
+//! | [`clock`], [`signal`] | the time; SIGTERM and its like |
 
 mod bell;
 pub mod clock;
