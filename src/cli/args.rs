@@ -79,7 +79,7 @@ pub(super) enum Command {
     /// Talk to a server, in the words of zkCli.
     Shell(ShellArgs),
     /// Put load on any ZooKeeper server, and measure it.
-    Bench(BenchArgs),
+    Bench(Box<BenchArgs>),
     /// Look into the log.
     #[command(subcommand)]
     Log(LogCommand),

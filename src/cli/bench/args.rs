@@ -74,16 +74,30 @@ pub(super) struct ReportArgs {
 /// What is done to the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Workload {
-    /// getData.
+    /// getData of keys
     Get,
-    /// setData.
+    /// setData of keys
     Set,
-    /// create, each connection below a parent of its own.
+    /// create, each connection below a parent of its own
     Create,
-    /// exists.
+    /// delete of a stock of --keys znodes, which is made again, unmeasured, whenever it is used up
+    Delete,
+    /// exists of keys
     Exists,
-    /// getData and setData, by --write-percent.
+    /// getChildren2 of keys that have --children each
+    Children,
+    /// getData and setData of keys, by --write-percent
     Mix,
+    /// A multi of --multi-ops setData
+    Multi,
+    /// create and delete of ephemeral znodes in turn
+    Ephemeral,
+    /// Lives of sessions: connect, create an ephemeral znode, close; each connection one life after the other
+    Session,
+    /// One setData after the other to a znode on which --watchers connections have watches; latency until each has its event
+    Watch,
+    /// Sessions opened (and closed again) as fast as --connections at a time can
+    Connect,
 }
 
 impl Workload {
@@ -98,19 +112,26 @@ impl Workload {
             Self::Get => &[Op::Get],
             Self::Set => &[Op::Set],
             Self::Create => &[Op::Create],
+            Self::Delete => &[Op::Delete],
             Self::Exists => &[Op::Exists],
+            Self::Children => &[Op::Children],
             Self::Mix => &[Op::Get, Op::Set],
+            Self::Multi => &[Op::Multi],
+            Self::Ephemeral => &[Op::Create, Op::Delete],
+            Self::Session => &[Op::Session],
+            Self::Watch => &[Op::Event],
+            Self::Connect => &[Op::Connect],
         }
     }
 
     /// Whether it works on the keys.
     pub(super) const fn wants_keys(self) -> bool {
-        matches!(self, Self::Get | Self::Set | Self::Exists | Self::Mix)
+        matches!(self, Self::Get | Self::Set | Self::Exists | Self::Children | Self::Mix | Self::Multi | Self::Watch)
     }
 
     /// Whether it makes znodes of its own below a parent for each connection.
     pub(super) const fn wants_parents(self) -> bool {
-        matches!(self, Self::Create)
+        matches!(self, Self::Create | Self::Ephemeral | Self::Session)
     }
 }
 
@@ -153,9 +174,9 @@ pub(super) struct LoadArgs {
     #[arg(long, value_name = "BYTES", default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=64 << 20), help_heading = "Work")]
     pub(super) data: u32,
 
-    /// Znodes to work on.
-    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000_000), help_heading = "Work")]
-    pub(super) keys: u32,
+    /// Znodes to work on (1000; for delete the stock, 100000).
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000_000), help_heading = "Work")]
+    pub(super) keys: Option<u32>,
 
     /// How they are chosen.
     #[arg(long, value_enum, default_value = "uniform", help_heading = "Work")]
@@ -164,6 +185,18 @@ pub(super) struct LoadArgs {
     /// For mix: how many of a hundred requests write.
     #[arg(long, value_name = "P", default_value_t = 10, value_parser = clap::value_parser!(u32).range(0..=100), help_heading = "Work")]
     pub(super) write_percent: u32,
+
+    /// For multi: how many setData are in each.
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000), help_heading = "Work")]
+    pub(super) multi_ops: u32,
+
+    /// For children: how many each key has.
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000_000), help_heading = "Work")]
+    pub(super) children: u32,
+
+    /// For watch: connections that watch; one more writes. Takes the place of --connections.
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000), help_heading = "Work")]
+    pub(super) watchers: u32,
 
     /// The same seed chooses the same keys.
     #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Work")]
@@ -197,6 +230,10 @@ pub(super) struct LoadArgs {
     #[arg(long, value_name = "PREFIX", help_heading = "Result")]
     pub(super) hgrm: Option<PathBuf>,
 
+    /// Ask each server's mntr before and after for the time that requests spend in its stages (zk_stage_*), and show it.
+    #[arg(long, help_heading = "Result")]
+    pub(super) server_stages: bool,
+
     /// Only the result.
     #[arg(long, help_heading = "Result")]
     pub(super) quiet: bool,
@@ -208,20 +245,46 @@ impl LoadArgs {
         self.name.clone().unwrap_or_else(|| self.workload.name())
     }
 
+    /// Connections in all.
+    pub(super) const fn connections(&self) -> u32 {
+        match self.workload {
+            Workload::Watch => self.watchers + 1,
+            _ => self.connections,
+        }
+    }
+
+    /// Znodes that are there for the workload.
+    pub(super) const fn key_count(&self) -> u32 {
+        match self.workload {
+            Workload::Watch => 1,
+            Workload::Delete => match self.keys {
+                Some(keys) => keys,
+                None => 100_000,
+            },
+            _ => match self.keys {
+                Some(keys) => keys,
+                None => 1000,
+            },
+        }
+    }
+
     /// All of them, for the record.
     pub(super) fn to_json(&self) -> Value {
         json!({
             "hosts": self.hosts,
-            "connections": self.connections,
+            "connections": self.connections(),
             "outstanding": self.outstanding,
             "rate": self.rate,
             "duration_s": self.duration.as_secs_f64(),
             "warm_up_s": self.warm_up.as_secs_f64(),
             "threads": self.threads,
             "data": self.data,
-            "keys": self.keys,
+            "keys": self.key_count(),
             "distribution": self.distribution.to_possible_value().map(|value| value.get_name().to_owned()),
             "write_percent": self.write_percent,
+            "multi_ops": self.multi_ops,
+            "children": self.children,
+            "watchers": self.watchers,
             "seed": self.seed,
             "root": self.root,
             "keep": self.keep,

@@ -12,23 +12,29 @@
 //! |---|---|
 //! | [`worker`] | the loop of a thread; closed loop and fixed rate |
 //! | [`connection`] | a socket, its session, what waits for an answer |
-//! | [`requests`], [`setup`] | what is asked, and what the answer has to be |
+//! | [`requests`], [`churn`], [`watch`], [`setup`] | what is asked, and what the answer has to be |
 //! | [`template`], [`keys`] | requests encoded once; which key comes next |
 //! | [`record`], [`progress`], [`outcome`] | what is counted, shown, and kept |
+//! | [`report`] | runs side by side on a page |
+//! | [`stages`] | what servers tell of the time in their stages |
 //!
 //! It must not be the bottleneck: per request there is no allocation, no formatting and no system call, only a copied template
 //! with its numbers filled in and a slot in a ring; per batch there is one read, one write and one look at the clock.
 
 mod args;
+mod churn;
 mod connection;
 mod keys;
 mod outcome;
 mod progress;
 mod record;
+mod report;
 mod requests;
 mod runner;
 mod setup;
+mod stages;
 mod template;
+mod watch;
 mod worker;
 
 use std::process::ExitCode;
@@ -42,11 +48,11 @@ const EXIT_USAGE: u8 = 2;
 
 pub(super) fn run(args: &BenchArgs) -> ExitCode {
     let done = match (&args.command, &args.load) {
+        (Some(args::BenchCommand::Report(words)), _) => report::run(words),
         (None, Some(load)) => runner::run(load),
-        (_, None) => {
+        (None, None) => {
             Err(runner::Failure::Usage("say what to do: zoo-server bench --help lists the workloads".to_owned()))
         }
-        (Some(args::BenchCommand::Report(_)), _) => Err(runner::Failure::Usage("not yet".to_owned())),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

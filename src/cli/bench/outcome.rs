@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::connection::Op;
 use super::record::Faults;
+use super::stages::{self, Told};
 
 /// The format of the JSON.
 pub(super) const FORMAT: &str = "zoo-bench-1";
@@ -40,6 +41,8 @@ pub(super) struct Outcome {
     pub(super) seconds: f64,
     pub(super) operations: u64,
     pub(super) all: Histogram<u64>,
+    /// How many kinds of operations are in it.
+    pub(super) headline_count: usize,
     pub(super) by_operation: BTreeMap<Op, Histogram<u64>>,
     pub(super) timeline: Vec<Moment>,
     pub(super) faults: Faults,
@@ -48,7 +51,8 @@ pub(super) struct Outcome {
     pub(super) received_bytes: u64,
     /// Processor time of this tool in the measured time and its warm-up, as a share of one core.
     pub(super) generator_cores: f64,
-    pub(super) stages: Value,
+    /// What the servers tell of their stages; empty if they were not asked.
+    pub(super) stages: Vec<Told>,
 }
 
 /// Nanoseconds as microseconds.
@@ -120,7 +124,7 @@ impl Outcome {
             "timeline": timeline,
             "lateness_us": self.lateness.as_ref().map(latency),
             "generator_cores": self.generator_cores,
-            "server_stages": self.stages,
+            "server_stages": stages::to_json(&self.stages),
         })
     }
 
@@ -147,7 +151,7 @@ impl Outcome {
         for (op, histogram) in &self.by_operation {
             self.row(out, op.name(), histogram);
         }
-        if self.by_operation.len() > 1 {
+        if self.headline_count > 1 {
             self.row(out, "all", &self.all);
         }
         if let Some(lateness) = &self.lateness {
@@ -159,6 +163,7 @@ impl Outcome {
                 time(max)
             );
         }
+        out.push_str(&stages::to_table(&self.stages));
         if self.faults.unsent > 0 {
             let _ = writeln!(
                 out,
@@ -297,13 +302,14 @@ mod tests {
             operations: 1000,
             by_operation: BTreeMap::from([(Op::Get, all.clone())]),
             all,
+            headline_count: 1,
             timeline: vec![Moment { second: 0, operations: 500, p50_us: 1.0, p99_us: 2.0, max_us: 3.0 }],
             faults: Faults::default(),
             lateness: None,
             sent_bytes: 2000,
             received_bytes: 4000,
             generator_cores: 0.5,
-            stages: Value::Null,
+            stages: Vec::new(),
         }
     }
 

@@ -78,28 +78,27 @@ pub(super) struct Timeline {
     threads: usize,
     open: BTreeMap<u64, (usize, Histogram<u64>)>,
     moments: Vec<Moment>,
-    /// Seconds that are over before this part of the run, for workloads that are measured in parts.
-    offset: u64,
 }
 
 impl Timeline {
     pub(super) const fn new(threads: usize) -> Self {
-        Self { threads, open: BTreeMap::new(), moments: Vec::new(), offset: 0 }
+        Self { threads, open: BTreeMap::new(), moments: Vec::new() }
     }
 
     /// Takes the seconds until all threads have ended, and shows each.
     pub(super) fn follow(&mut self, screen: &mut Screen, label: &str, duration: Duration, seconds: &Receiver<Second>) {
         let mut errors = BTreeMap::new();
         while let Ok(second) = seconds.recv() {
-            // The threads count their own errors; the newest word of each second's threads adds up to nearly all.
             let number = second.number;
-            *errors.entry(number).or_insert(0) += second.errors;
+            if second.is_whole {
+                *errors.entry(number).or_insert(0) += second.errors;
+            }
             if let Some(moment) = self.add(&second) {
                 let errors = errors.remove(&number).unwrap_or(0);
                 let faults = if errors > 0 { format!("   {} ERRORS", grouped(errors)) } else { String::new() };
                 screen.show(&format!(
                     "{label}: {:>3} of {} s   {:>11} /s   p50 {:>8}   p99 {:>8}   max {:>8}{faults}",
-                    self.offset + number + 1,
+                    number + 1,
                     duration.as_secs_f64(),
                     grouped(moment.operations),
                     time((moment.p50_us * 1e3) as u64),
@@ -111,10 +110,10 @@ impl Timeline {
         screen.clear();
     }
 
-    /// Adds what one thread says; the second as a whole once all have said theirs.
+    /// Adds what one thread says; the second as a whole once all have said all of theirs.
     fn add(&mut self, second: &Second) -> Option<Moment> {
         let (threads, values) = self.open.entry(second.number).or_insert_with(|| (0, histogram()));
-        *threads += 1;
+        *threads += usize::from(second.is_whole);
         for &(value, count) in &second.values {
             values.saturating_record_n(value, count);
         }
@@ -122,7 +121,7 @@ impl Timeline {
             return None;
         }
         let (_, values) = self.open.remove(&second.number).expect("it was added to");
-        let moment = moment(self.offset + second.number, &values);
+        let moment = moment(second.number, &values);
         self.moments.push(moment);
         Some(moment)
     }
@@ -130,7 +129,7 @@ impl Timeline {
     /// The whole seconds, in order; those in which nothing came are there, too.
     pub(super) fn finish(mut self, seconds: u64) -> Vec<Moment> {
         for (number, (_, values)) in std::mem::take(&mut self.open) {
-            self.moments.push(moment(self.offset + number, &values));
+            self.moments.push(moment(number, &values));
         }
         let found: BTreeMap<u64, Moment> = self.moments.iter().map(|moment| (moment.second, *moment)).collect();
         let none = |second| Moment { second, operations: 0, p50_us: 0.0, p99_us: 0.0, max_us: 0.0 };
@@ -155,13 +154,16 @@ mod tests {
     #[test]
     fn threads_make_one_timeline_without_gaps() {
         let mut timeline = Timeline::new(2);
-        let second = |number, value| Second { number, values: vec![(value, 10)], errors: 0 };
+        let second = |number, value| Second { number, is_whole: true, values: vec![(value, 10)], errors: 0 };
         assert!(timeline.add(&second(0, 1000)).is_none());
         let both = timeline.add(&second(0, 2000)).expect("both have spoken");
         assert_eq!((both.operations, both.p50_us, both.max_us), (20, 1.0, 2.0));
+        // A part of the run ended within second 2, and the next went on with it.
+        let part = Second { is_whole: false, ..second(2, 1000) };
+        assert!(timeline.add(&part).is_none() && timeline.add(&part).is_none());
         timeline.add(&second(2, 1000));
         let moments = timeline.finish(4);
         let seen: Vec<_> = moments.iter().map(|moment| (moment.second, moment.operations)).collect();
-        assert_eq!(seen, [(0, 20), (1, 0), (2, 10), (3, 0)]);
+        assert_eq!(seen, [(0, 20), (1, 0), (2, 30), (3, 0)]);
     }
 }

@@ -29,6 +29,8 @@ pub(super) fn histogram() -> Histogram<u64> {
 pub(super) struct Second {
     /// Which one, of the measured time.
     pub(super) number: u64,
+    /// Whether it lasted to its end; else more of it may follow.
+    pub(super) is_whole: bool,
     /// Latencies in it, as values and how often.
     pub(super) values: Vec<(u64, u64)>,
     /// Errors and wrong answers so far.
@@ -47,6 +49,8 @@ pub(super) struct Recorder {
     /// The measured time, in nanoseconds of the run.
     from: u64,
     until: u64,
+    /// Nanoseconds that were measured before that, in an earlier part of the run.
+    before: u64,
     /// What counts as an operation of the workload.
     headline: &'static [Op],
     ops: [Option<Box<OpRecord>>; Op::ALL.len()],
@@ -136,6 +140,7 @@ impl Recorder {
         Self {
             from,
             until,
+            before: 0,
             headline,
             ops: Default::default(),
             second: 0,
@@ -146,6 +151,14 @@ impl Recorder {
             sent_bytes: 0,
             received_bytes: 0,
         }
+    }
+
+    /// Goes on where an earlier part of the run has ended.
+    #[must_use]
+    pub(super) const fn after(mut self, measured: u64) -> Self {
+        self.before = measured;
+        self.second = measured / SECOND;
+        self
     }
 
     /// Counts nothing but what goes wrong.
@@ -162,9 +175,9 @@ impl Recorder {
         if now < self.from {
             return;
         }
-        let second = (now.min(self.until) - self.from) / SECOND;
+        let second = (now.min(self.until) - self.from + self.before) / SECOND;
         if second != self.second {
-            self.close_second();
+            self.close_second(true);
             self.second = second;
         }
     }
@@ -241,7 +254,7 @@ impl Recorder {
         self.ops[op as usize].get_or_insert_with(|| Box::new(OpRecord { second: histogram(), total: histogram() }))
     }
 
-    fn close_second(&mut self) {
+    fn close_second(&mut self, is_whole: bool) {
         let mut values = Vec::new();
         for op in Op::ALL {
             let Some(record) = &mut self.ops[op as usize] else {
@@ -260,7 +273,7 @@ impl Recorder {
             record.second.reset();
         }
         if let Some(seconds) = &self.seconds {
-            let second = Second { number: self.second, values, errors: self.faults.count() };
+            let second = Second { number: self.second, is_whole, values, errors: self.faults.count() };
             // Whoever listened may have gone; the totals are kept.
             let _ = seconds.send(second);
         }
@@ -268,7 +281,7 @@ impl Recorder {
 
     /// Ends it: the histograms by operation.
     pub(super) fn finish(&mut self) -> BTreeMap<Op, Histogram<u64>> {
-        self.close_second();
+        self.close_second(false);
         self.seconds = None;
         let ops = std::mem::take(&mut self.ops);
         Op::ALL.into_iter().zip(ops).filter_map(|(op, record)| Some((op, record?.total))).collect()

@@ -6,6 +6,7 @@ use super::keys::Keys;
 use super::template::{DIGITS, NUMBER_MAX, PLACES, Pattern, Template, digits};
 use super::worker::Work;
 use crate::wire::acl::AclList;
+use crate::wire::multi::{MultiOp, encode_multi};
 use crate::wire::op::OpCode;
 use crate::wire::request::{CreateRequest, PathVersionRequest, PathWatchRequest, SetDataRequest};
 use crate::wire::stat::Stat;
@@ -14,6 +15,14 @@ use crate::wire::stat::Stat;
 const STAT_MZXID: usize = 8;
 const STAT_VERSION: usize = 32;
 const STAT_DATA_LENGTH: usize = 52;
+const STAT_NUM_CHILDREN: usize = 56;
+
+/// Before each result of a multi: what it is of, whether it is the end, an error.
+const MULTI_HEADER: usize = 9;
+
+/// Flags of a create, as Apache's `CreateMode` numbers them.
+pub(super) const PERSISTENT: i32 = 0;
+pub(super) const EPHEMERAL: i32 = 1;
 
 /// Where znodes are, as templates: what the options say of them.
 #[derive(Clone, Debug)]
@@ -38,6 +47,16 @@ impl Layout {
     /// A key by number.
     pub(super) fn key_of(&self, number: u32) -> String {
         self.key().replace(PLACES[0], std::str::from_utf8(&digits(number)).expect("digits are ASCII"))
+    }
+
+    /// A child of a key; its number is place 1.
+    pub(super) fn key_child(&self) -> String {
+        format!("{}/c{}", self.key(), PLACES[1])
+    }
+
+    /// A znode that is there to be deleted; its number is place 0.
+    pub(super) fn stock(&self) -> String {
+        format!("{}/n{}", self.scratch, PLACES[0])
     }
 
     /// A connection's own parent; its number is place 0.
@@ -65,9 +84,26 @@ pub(super) fn delete(path: &str) -> Template {
     Template::new(OpCode::DELETE, |out| PathVersionRequest { path: path.into(), version: -1 }.encode(out))
 }
 
-/// A request that reads a path and leaves no watch.
-fn read(op: OpCode, path: &str) -> Template {
-    Template::new(op, |out| PathWatchRequest { path: path.into(), watch: false }.encode(out))
+/// A setData of any version.
+pub(super) fn set(path: &str, pattern: &Pattern) -> Template {
+    let data = pattern.with_place(0);
+    Template::new(OpCode::SET_DATA, |out| {
+        SetDataRequest { path: path.into(), data: Some(&data), version: -1 }.encode(out);
+    })
+}
+
+/// A request that reads a path.
+pub(super) fn read(op: OpCode, path: &str, watch: bool) -> Template {
+    Template::new(op, |out| PathWatchRequest { path: path.into(), watch }.encode(out))
+}
+
+/// So many setData in one.
+fn multi(path: &str, pattern: &Pattern, ops: u32) -> Template {
+    let data = pattern.with_place(0);
+    let set = MultiOp::SetData(SetDataRequest { path: path.into(), data: Some(&data), version: -1 });
+    let ops = vec![set; ops as usize];
+    let gaps_each = 1 + usize::from(pattern.len() >= DIGITS);
+    Template::new(OpCode::MULTI, |out| encode_multi(&ops, out)).renumbered(gaps_each)
 }
 
 /// One thread's share of such a workload.
@@ -77,10 +113,16 @@ pub(super) struct Requests {
     keys: Keys,
     pattern: Pattern,
     write_percent: u32,
+    children: u32,
     get: Template,
     set: Template,
     exists: Template,
+    get_children: Template,
+    multi: Template,
     create: Template,
+    delete: Template,
+    /// The keys of one multi.
+    numbers: Vec<u32>,
     /// The path that a create has to answer with, but for the numbers at its end.
     child_head: Vec<u8>,
 }
@@ -88,18 +130,21 @@ pub(super) struct Requests {
 impl Requests {
     pub(super) fn new(args: &LoadArgs, layout: &Layout, thread: u32) -> Self {
         let key = layout.key();
-        let data = layout.pattern.with_place(0);
+        let flags = if args.workload == Workload::Ephemeral { EPHEMERAL } else { PERSISTENT };
         Self {
             workload: args.workload,
-            keys: Keys::new(args.distribution, args.keys, args.seed, thread, args.threads),
+            keys: Keys::new(args.distribution, args.key_count(), args.seed, thread, args.threads),
             pattern: layout.pattern.clone(),
             write_percent: args.write_percent,
-            get: read(OpCode::GET_DATA, &key),
-            set: Template::new(OpCode::SET_DATA, |out| {
-                SetDataRequest { path: key.as_str().into(), data: Some(&data), version: -1 }.encode(out);
-            }),
-            exists: read(OpCode::EXISTS, &key),
-            create: create(&layout.child(), &layout.pattern, 1, 0),
+            children: args.children,
+            get: read(OpCode::GET_DATA, &key, false),
+            set: set(&key, &layout.pattern),
+            exists: read(OpCode::EXISTS, &key, false),
+            get_children: read(OpCode::GET_CHILDREN2, &key, false),
+            multi: multi(&key, &layout.pattern, args.multi_ops),
+            create: create(&layout.child(), &layout.pattern, 1, flags),
+            delete: delete(&layout.child()),
+            numbers: vec![0; args.multi_ops as usize],
             child_head: format!("{}/", layout.scratch).into_bytes(),
         }
     }
@@ -136,45 +181,92 @@ impl Requests {
         Ok(())
     }
 
-    fn check_create(&self, connection: u32, number: u32, body: &[u8]) -> Result<(), &'static str> {
-        let is_right = split_buffer(body).is_some_and(|(path, rest)| {
-            rest.is_empty()
-                && path.strip_prefix(&*self.child_head).is_some_and(|tail| {
-                    tail.len() == 2 * DIGITS + 1
-                        && tail[..DIGITS] == digits(connection)
-                        && tail[DIGITS] == b'/'
-                        && tail[DIGITS + 1..] == digits(number)
-                })
-        });
-        if is_right { Ok(()) } else { Err("not the path that was asked for") }
+    fn check_children(&self, body: &[u8]) -> Result<(), &'static str> {
+        // Each name is a letter and the digits of a number.
+        let names_len = 4 + self.children as usize * (4 + 1 + DIGITS);
+        if body.len() != names_len + Stat::LEN || i32_at(body, 0) as u32 != self.children {
+            return Err("not the children that this key has");
+        }
+        if i32_at(&body[names_len..], STAT_NUM_CHILDREN) as u32 == self.children {
+            Ok(())
+        } else {
+            Err("a stat with another number of children")
+        }
     }
+
+    fn check_multi(&self, zxid: i64, body: &[u8]) -> Result<(), &'static str> {
+        let each = MULTI_HEADER + Stat::LEN;
+        if body.len() != self.numbers.len() * each + MULTI_HEADER {
+            return Err("a multi of which an operation failed, or an answer that cannot be read");
+        }
+        for result in body[..self.numbers.len() * each].chunks_exact(each) {
+            if i32_at(result, 0) != OpCode::SET_DATA.0 {
+                return Err("a multi of which an operation failed");
+            }
+            self.check_set(zxid, &result[MULTI_HEADER..])?;
+        }
+        Ok(())
+    }
+
+    fn check_create(&self, connection: u32, number: u32, body: &[u8]) -> Result<(), &'static str> {
+        check_path(&self.child_head, connection, number, body)
+    }
+}
+
+/// Whether the answer to a create is the path `HEAD/CONNECTION/NUMBER`.
+pub(super) fn check_path(head: &[u8], connection: u32, number: u32, body: &[u8]) -> Result<(), &'static str> {
+    let is_right = split_buffer(body).is_some_and(|(path, rest)| {
+        rest.is_empty()
+            && path.strip_prefix(head).is_some_and(|tail| {
+                tail.len() == 2 * DIGITS + 1
+                    && tail[..DIGITS] == digits(connection)
+                    && tail[DIGITS] == b'/'
+                    && tail[DIGITS + 1..] == digits(number)
+            })
+    });
+    if is_right { Ok(()) } else { Err("not the path that was asked for") }
 }
 
 impl Work for Requests {
     fn next(&mut self, connection: &mut Connection, since: u64) -> bool {
-        let op = match self.workload {
-            Workload::Get => Op::Get,
-            Workload::Set => Op::Set,
-            Workload::Exists => Op::Exists,
-            Workload::Mix if self.keys.percent(self.write_percent) => Op::Set,
-            Workload::Mix => Op::Get,
-            Workload::Create => Op::Create,
-        };
-        if op == Op::Create {
-            if connection.counter == NUMBER_MAX {
-                return false;
+        let (op, template) = match self.workload {
+            Workload::Get => (Op::Get, &self.get),
+            Workload::Set => (Op::Set, &self.set),
+            Workload::Exists => (Op::Exists, &self.exists),
+            Workload::Children => (Op::Children, &self.get_children),
+            Workload::Mix if self.keys.percent(self.write_percent) => (Op::Set, &self.set),
+            Workload::Mix => (Op::Get, &self.get),
+            Workload::Multi => {
+                self.numbers.iter_mut().for_each(|number| *number = self.keys.next());
+                connection.push(&self.multi, &self.numbers, Slot { since, key: 0, op: Op::Multi });
+                return true;
             }
-            let slot = Slot { since, key: connection.counter, op };
-            connection.push(&self.create, &[connection.number, connection.counter], slot);
-            connection.counter += 1;
-            return true;
-        }
-        let key = self.keys.next();
-        let template = match op {
-            Op::Get => &self.get,
-            Op::Set => &self.set,
-            _ => &self.exists,
+            Workload::Create => {
+                if connection.counter == NUMBER_MAX {
+                    return false;
+                }
+                let slot = Slot { since, key: connection.counter, op: Op::Create };
+                connection.push(&self.create, &[connection.number, connection.counter], slot);
+                connection.counter += 1;
+                return true;
+            }
+            Workload::Ephemeral => {
+                let (op, template) =
+                    if connection.step == 0 { (Op::Create, &self.create) } else { (Op::Delete, &self.delete) };
+                let slot = Slot { since, key: connection.counter, op };
+                connection.push(template, &[connection.number, connection.counter], slot);
+                // Created, deleted, then the next; after the last number the first is free again.
+                if connection.step == 1 {
+                    connection.counter = (connection.counter + 1) % NUMBER_MAX;
+                }
+                connection.step = 1 - connection.step;
+                return true;
+            }
+            Workload::Delete | Workload::Session | Workload::Watch | Workload::Connect => {
+                panic!("{} is another work's", self.workload.name())
+            }
         };
+        let key = self.keys.next();
         connection.push(template, &[key], Slot { since, key, op });
         true
     }
@@ -184,14 +276,68 @@ impl Work for Requests {
             Op::Get => self.check_get(slot.key, body),
             Op::Set => self.check_set(zxid, body),
             Op::Exists => self.check_stat(body),
+            Op::Children => self.check_children(body),
+            Op::Multi => self.check_multi(zxid, body),
             Op::Create => self.check_create(connection.number, slot.key, body),
+            Op::Delete => check_empty(body),
             other => panic!("{} is no request of this work", other.name()),
+        }
+    }
+
+    fn lost(&mut self, connection: &mut Connection) {
+        // Its ephemerals may live on with a session that is taken up again: others take their place.
+        if self.workload == Workload::Ephemeral {
+            connection.step = 0;
+            connection.counter = (connection.counter + 1) % NUMBER_MAX;
         }
     }
 
     fn op(&self) -> Op {
         self.workload.headline()[0]
     }
+}
+
+/// Deletes a stock of znodes.
+#[derive(Debug)]
+pub(super) struct Deletes<'a> {
+    template: &'a Template,
+    next: u32,
+    step: u32,
+    count: u32,
+}
+
+impl<'a> Deletes<'a> {
+    /// A thread's share of the numbers below `count`.
+    pub(super) const fn new(template: &'a Template, count: u32, thread: u32, threads: u32) -> Self {
+        Self { template, next: thread, step: threads, count }
+    }
+}
+
+impl Work for Deletes<'_> {
+    fn next(&mut self, connection: &mut Connection, since: u64) -> bool {
+        if self.is_done() {
+            return false;
+        }
+        connection.push(self.template, &[self.next], Slot { since, key: self.next, op: Op::Delete });
+        self.next += self.step;
+        true
+    }
+
+    fn check(&mut self, _: &Connection, _: Slot, _: i64, body: &[u8]) -> Result<(), &'static str> {
+        check_empty(body)
+    }
+
+    fn is_done(&self) -> bool {
+        self.next >= self.count
+    }
+
+    fn op(&self) -> Op {
+        Op::Delete
+    }
+}
+
+pub(super) fn check_empty(body: &[u8]) -> Result<(), &'static str> {
+    if body.is_empty() { Ok(()) } else { Err("more than the success that was expected") }
 }
 
 /// A buffer or string, and what is behind it.

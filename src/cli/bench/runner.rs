@@ -9,16 +9,18 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use std::{fmt, fs, thread};
 
 use hdrhistogram::Histogram;
-use serde_json::Value;
 
 use super::args::{LoadArgs, Workload};
+use super::churn::Churn;
 use super::connection::Op;
 use super::outcome::{Outcome, grouped};
 use super::progress::{self, Screen, Timeline};
 use super::record::{Faults, Recorder, histogram};
-use super::requests::{Layout, Requests, create, delete};
+use super::requests::{Deletes, Layout, PERSISTENT, Requests, create, delete};
 use super::setup::{Batch, Closing, Control, Numbers, Opening};
+use super::stages::{self, Stages, Told};
 use super::template::Template;
+use super::watch::Watch;
 use super::worker::{Pace, Plan, Work, Worker};
 use crate::cli::client::{ConnectString, HostPort, validate_path};
 use crate::rt::limits;
@@ -97,8 +99,11 @@ fn check(args: &LoadArgs) -> Result<Vec<HostPort>, Failure> {
     if args.root == "/" || args.root == "/zookeeper" || args.root.starts_with("/zookeeper/") {
         return Err(usage(format!("--root: {} is not for this tool; give it a znode of its own", args.root)));
     }
-    if args.threads > args.connections {
-        return Err(usage(format!("{} threads cannot share {} connections", args.threads, args.connections)));
+    if args.workload == Workload::Watch && args.threads > 1 {
+        return Err(usage("watch runs on one thread: leave --threads out".to_owned()));
+    }
+    if args.threads > args.connections() {
+        return Err(usage(format!("{} threads cannot share {} connections", args.threads, args.connections())));
     }
     if args.duration.is_zero() {
         return Err(usage("--duration: nothing to measure".to_owned()));
@@ -128,6 +133,7 @@ struct Runner<'a> {
     args: &'a LoadArgs,
     layout: Layout,
     hosts: Vec<HostPort>,
+    addresses: Arc<[SocketAddr]>,
     workers: Vec<Worker>,
     control: Control,
     screen: Screen,
@@ -140,10 +146,11 @@ impl<'a> Runner<'a> {
     fn connect(args: &'a LoadArgs, hosts: &[HostPort]) -> Result<Self, Failure> {
         let addresses = resolve(hosts)?;
         let limit = limits::raise_open_files().map_err(|error| format!("limits of open files: {error}"))?;
-        if limit.soft < u64::from(args.connections) + FILES_SPARE {
+        if limit.soft < u64::from(args.connections()) + FILES_SPARE {
             return Err(Failure::Run(format!(
                 "{} connections need more open files than this user may have ({}); raise the limit (ulimit -n)",
-                args.connections, limit.soft
+                args.connections(),
+                limit.soft
             )));
         }
         let stop = Arc::new(AtomicBool::new(false));
@@ -154,7 +161,7 @@ impl<'a> Runner<'a> {
         let control = control.expect("a connect string has at least one host")?;
         let mut workers = Vec::new();
         for thread in 0..args.threads {
-            let numbers = (thread..args.connections).step_by(args.threads as usize);
+            let numbers = (thread..args.connections()).step_by(args.threads as usize);
             let slots = args.outstanding.max(batch_outstanding(args)) as usize;
             let worker = Worker::new(base, &addresses, numbers, slots);
             workers.push(worker.map_err(|error| format!("cannot watch sockets: {error}"))?);
@@ -170,6 +177,7 @@ impl<'a> Runner<'a> {
             args,
             layout: Layout::new(args, &scratch),
             hosts: hosts.to_vec(),
+            addresses,
             workers,
             control,
             screen: Screen::new(args.quiet),
@@ -257,60 +265,92 @@ impl<'a> Runner<'a> {
         if args.workload.wants_keys() {
             made.has_keys = self.make_keys()?;
         }
-        if args.workload.wants_parents() && !args.prepare_only {
-            self.control.create(&self.layout.scratch.clone())?;
-            let template = create(&self.layout.parent(), &self.layout.pattern, 0, 0);
-            let (connections, threads) = (args.connections, args.threads);
-            self.batch("parents", Op::Create, &template, None, connections.into(), move |_, thread| {
-                Box::new((thread..connections).step_by(threads as usize).map(|number| [number, 0]))
-            })?;
+        if args.prepare_only {
+            return Ok(made);
+        }
+        if args.workload.wants_parents() || args.workload == Workload::Delete {
+            self.control.create(&self.layout.scratch)?;
+        }
+        if args.workload.wants_parents() {
+            let template = create(&self.layout.parent(), &self.layout.pattern, 0, PERSISTENT);
+            let count = args.connections();
+            self.batch("parents made", Op::Create, &template, None, count.into(), share(count, args.threads))?;
         }
         Ok(made)
     }
 
-    /// Makes the keys, unless they are there; whether it made them.
+    /// Makes the keys, and their children if the workload wants some, unless they are there; whether it made them.
     fn make_keys(&mut self) -> Result<bool, Failure> {
         let args = self.args;
-        if args.reuse
-            && let (Some(first), Some(_)) =
-                (self.control.get(&self.layout.key_of(0))?, self.control.get(&self.layout.key_of(args.keys - 1))?)
-        {
-            if !self.layout.pattern.is_of(&first, 0) {
-                return Err(Failure::Run(format!(
-                    "{} holds {} bytes that are not those of --data {}: give the same --data as when it was made",
-                    self.layout.key_of(0),
-                    first.len(),
-                    args.data
-                )));
-            }
+        let keys = args.key_count();
+        if args.reuse && self.has_keys(keys)? {
             return Ok(false);
         }
-        let excused = args.reuse.then_some(ErrorCode::NODE_EXISTS);
-        let template = create(&self.layout.key(), &self.layout.pattern, 0, 0);
-        let (keys, threads) = (args.keys, args.threads);
         let begin = Instant::now();
-        self.batch("znodes made", Op::Create, &template, excused, keys.into(), move |_, thread| {
-            Box::new((thread..keys).step_by(threads as usize).map(|key| [key, 0]))
-        })?;
+        let excused = args.reuse.then_some(ErrorCode::NODE_EXISTS);
+        let template = create(&self.layout.key(), &self.layout.pattern, 0, PERSISTENT);
+        self.batch("znodes made", Op::Create, &template, excused, keys.into(), share(keys, args.threads))?;
+        let mut total = u64::from(keys);
+        if args.workload == Workload::Children {
+            let template = create(&self.layout.key_child(), &self.layout.pattern, 1, PERSISTENT);
+            let count = u64::from(keys) * u64::from(args.children);
+            let numbers = share_children(keys, args.children, args.threads);
+            self.batch("children made", Op::Create, &template, excused, count, numbers)?;
+            total += count;
+        }
         if args.prepare_only {
             let seconds = begin.elapsed().as_secs_f64();
-            let rate = grouped((f64::from(keys) / seconds.max(1e-9)) as u64);
-            self.screen.say(&format!(
-                "{} znodes of {} bytes in {seconds:.2} s ({rate} /s)",
-                grouped(keys.into()),
-                args.data
-            ));
+            let rate = grouped((total as f64 / seconds.max(1e-9)) as u64);
+            let made = grouped(total);
+            self.screen.say(&format!("{made} znodes of {} bytes in {seconds:.2} s ({rate} /s)", args.data));
         }
         Ok(true)
+    }
+
+    /// Whether the keys are there: the last one is made last, or nearly so.
+    fn has_keys(&mut self, keys: u32) -> Result<bool, Failure> {
+        let args = self.args;
+        let (first, last) = (self.layout.key_of(0), self.layout.key_of(keys - 1));
+        let Some(data) = self.control.get(&first)? else {
+            return Ok(false);
+        };
+        if !self.layout.pattern.is_of(&data, 0) {
+            return Err(Failure::Run(format!(
+                "{first} holds {} bytes that are not those of --data {}: give the same --data as when it was made",
+                data.len(),
+                args.data
+            )));
+        }
+        let last = match args.workload {
+            Workload::Children => format!("{last}/c{:09}", args.children - 1),
+            _ => last,
+        };
+        Ok(self.control.get(&last)?.is_some())
     }
 
     /// Loads and measures.
     fn measure(&mut self) -> Result<Outcome, Failure> {
         let args = self.args;
         let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let before = self.stages();
         let mut measured = Measured::new(self.workers.len());
         let layout = self.layout.clone();
-        self.part(&mut measured, args.warm_up, args.duration, |thread| Requests::new(args, &layout, thread as u32))?;
+        let (warm_up, duration) = (args.warm_up, args.duration);
+        match args.workload {
+            Workload::Delete => self.measure_deletes(&mut measured)?,
+            Workload::Session | Workload::Connect => {
+                self.close_sessions()?;
+                self.part(&mut measured, warm_up, duration, |_| Churn::new(args.workload, &layout))?;
+                self.all(u64::MAX, true, |_| Opening)?;
+            }
+            Workload::Watch => self.part(&mut measured, warm_up, duration, |_| Watch::new(args.watchers, &layout))?,
+            _ => self.part(&mut measured, warm_up, duration, |thread| Requests::new(args, &layout, thread as u32))?,
+        }
+        let stages: Vec<Told> = before
+            .into_iter()
+            .zip(self.stages())
+            .map(|((server, before), (_, after))| Told { server, before, after })
+            .collect();
         let mut all = histogram();
         for op in args.workload.headline() {
             if let Some(found) = measured.by_operation.get(op) {
@@ -326,15 +366,48 @@ impl<'a> Runner<'a> {
             seconds: measured.nanoseconds as f64 / 1e9,
             operations: measured.operations,
             all,
+            headline_count: args.workload.headline().len(),
             by_operation: measured.by_operation,
             timeline: measured.timeline.finish(measured.nanoseconds / 1_000_000_000),
             faults: measured.faults,
             lateness: measured.lateness,
             sent_bytes: measured.sent_bytes,
             received_bytes: measured.received_bytes,
-            generator_cores: measured.cores,
-            stages: Value::Null,
+            generator_cores: measured.cpu.as_secs_f64() * 1e9 / (measured.wall_ns as f64).max(1.0),
+            stages,
         })
+    }
+
+    /// What the servers tell of their stages, if that was asked for.
+    fn stages(&self) -> Vec<(String, Result<Stages, String>)> {
+        if !self.args.server_stages {
+            return Vec::new();
+        }
+        let ask = |address: &SocketAddr| stages::ask(*address).map_err(|error| error.to_string());
+        self.hosts.iter().map(HostPort::to_string).zip(self.addresses.iter().map(ask)).collect()
+    }
+
+    /// Makes a stock of znodes and deletes it, again and again: only the deleting is measured.
+    fn measure_deletes(&mut self, measured: &mut Measured) -> Result<(), Failure> {
+        let args = self.args;
+        let keys = args.key_count();
+        let made = create(&self.layout.stock(), &self.layout.pattern, 0, PERSISTENT);
+        let gone = delete(&self.layout.stock());
+        let mut warm_up = Measured::new(self.workers.len());
+        loop {
+            let is_warm = Duration::from_nanos(warm_up.nanoseconds) >= args.warm_up;
+            let (into, wanted) = if is_warm { (&mut *measured, args.duration) } else { (&mut warm_up, args.warm_up) };
+            let left = wanted.saturating_sub(Duration::from_nanos(into.nanoseconds));
+            if left.is_zero() || self.stop.load(Ordering::Relaxed) {
+                break;
+            }
+            // A part that was ended by the clock has left some of its stock.
+            let there = Some(ErrorCode::NODE_EXISTS);
+            self.batch("stock made", Op::Create, &made, there, keys.into(), share(keys, args.threads))?;
+            self.part(into, Duration::ZERO, left, |thread| Deletes::new(&gone, keys, thread as u32, args.threads))?;
+        }
+        measured.faults.add(&warm_up.faults);
+        Ok(())
     }
 
     /// One part of the measured time, with the same kind of work in every thread.
@@ -350,23 +423,30 @@ impl<'a> Runner<'a> {
         let now = self.clock();
         let from = now + nanoseconds(warm_up);
         let until = from + nanoseconds(duration);
-        let pace =
-            args.rate.map(|rate| Pace { start: now, interval_ns: 1e9 / rate, connections: args.connections.into() });
+        let is_of_first = args.workload == Workload::Watch;
+        let pace = args.rate.map(|rate| Pace {
+            start: now,
+            interval_ns: 1e9 / rate,
+            connections: if is_of_first { 1 } else { args.connections.into() },
+            is_of_first,
+        });
         let (sender, seconds) = mpsc::channel();
-        let works = (0..self.workers.len())
-            .map(|thread| (work(thread), Recorder::new(from, until, args.workload.headline(), Some(sender.clone()))))
-            .collect();
+        let record = || Recorder::new(from, until, args.workload.headline(), Some(sender.clone()));
+        let works =
+            (0..self.workers.len()).map(|thread| (work(thread), record().after(measured.nanoseconds))).collect();
         drop(sender);
         let stop = Arc::clone(&self.stop);
         let plan = Plan { until, pace, stop: &stop, strict: false };
         let (screen, timeline, label) = (&mut self.screen, &mut measured.timeline, args.label());
-        let (cpu, wall) = (cpu_time(), Instant::now());
+        let (cpu, begin) = (cpu_time(), now);
         let records = together(&mut self.workers, works, &plan, |_| {
             timeline.follow(screen, &label, duration, &seconds);
         })?;
-        measured.cores = (cpu_time() - cpu).as_secs_f64() / wall.elapsed().as_secs_f64().max(1e-9);
-        let end = if stop.load(Ordering::Relaxed) { self.clock().clamp(from, until) } else { until };
-        measured.nanoseconds += end - from;
+        // Ended early by its own end or the operator's wish, or late because answers were waited for.
+        let now = self.clock();
+        measured.cpu += cpu_time() - cpu;
+        measured.wall_ns += now - begin;
+        measured.nanoseconds += now.clamp(from, until) - from;
         for (record, by_operation) in records {
             measured.add(record, by_operation);
         }
@@ -389,36 +469,27 @@ impl<'a> Runner<'a> {
                 Box::new(counts.into_iter().flat_map(|(number, count)| (0..count).map(move |child| [number, child])))
             })?;
         }
-        let threads = args.threads as usize;
-        let numbers = move |count: u32| {
-            move |_: &Worker, thread: u32| -> Numbers {
-                Box::new((thread..count).step_by(threads).map(|number| [number, 0]))
-            }
-        };
+        let gone = Some(ErrorCode::NO_NODE);
+        if args.workload == Workload::Delete {
+            let (template, count) = (delete(&self.layout.stock()), args.key_count());
+            self.batch("stock removed", Op::Delete, &template, gone, count.into(), share(count, args.threads))?;
+            self.control.delete(&self.layout.scratch)?;
+        }
         if args.workload.wants_parents() {
-            let template = delete(&self.layout.parent());
-            let count = args.connections;
-            self.batch(
-                "parents removed",
-                Op::Delete,
-                &template,
-                Some(ErrorCode::NO_NODE),
-                count.into(),
-                numbers(count),
-            )?;
+            let (template, count) = (delete(&self.layout.parent()), args.connections());
+            self.batch("parents removed", Op::Delete, &template, gone, count.into(), share(count, args.threads))?;
             self.control.delete(&self.layout.scratch)?;
         }
         if made.has_keys && !args.reuse {
+            let keys = args.key_count();
+            if args.workload == Workload::Children {
+                let template = delete(&self.layout.key_child());
+                let count = u64::from(keys) * u64::from(args.children);
+                let numbers = share_children(keys, args.children, args.threads);
+                self.batch("children removed", Op::Delete, &template, gone, count, numbers)?;
+            }
             let template = delete(&self.layout.key());
-            let count = args.keys;
-            self.batch(
-                "znodes removed",
-                Op::Delete,
-                &template,
-                Some(ErrorCode::NO_NODE),
-                count.into(),
-                numbers(count),
-            )?;
+            self.batch("znodes removed", Op::Delete, &template, gone, keys.into(), share(keys, args.threads))?;
         }
         for path in made.roots.iter().rev().filter(|_| !args.reuse) {
             if !self.control.delete(path)? {
@@ -429,26 +500,43 @@ impl<'a> Runner<'a> {
         Ok(())
     }
 
-    /// Closes every session.
-    fn close(mut self) {
+    /// Closes every session of the workers' connections.
+    fn close_sessions(&mut self) -> Result<(), Failure> {
         let until = self.clock() + nanoseconds(CLOSE_MAX);
-        for worker in &mut self.workers {
-            worker.connections.iter_mut().for_each(|connection| connection.step = 0);
+        let mut open = vec![0; self.workers.len()];
+        for (worker, open) in self.workers.iter_mut().zip(&mut open) {
+            for connection in &mut worker.connections {
+                connection.step = 0;
+                *open += usize::from(connection.is_open());
+            }
         }
-        let open: Vec<usize> = self
-            .workers
-            .iter()
-            .map(|worker| worker.connections.iter().filter(|found| found.is_open()).count())
-            .collect();
+        self.all(until, false, |thread| Closing::new(open[thread]))
+    }
+
+    /// Closes all.
+    fn close(mut self) {
         // The run is over: sessions that cannot be closed now will expire.
-        let _ = self.all(until, false, |thread| Closing::new(open[thread]));
+        let _ = self.close_sessions();
         self.control.close();
+    }
+}
+
+/// Shares the numbers below `count` out among the threads.
+fn share(count: u32, threads: u32) -> impl Fn(&Worker, u32) -> Numbers {
+    move |_, thread| Box::new((thread..count).step_by(threads as usize).map(|number| [number, 0]))
+}
+
+/// The same, for the children of each.
+fn share_children(count: u32, children: u32, threads: u32) -> impl Fn(&Worker, u32) -> Numbers {
+    move |_, thread| {
+        let keys = (thread..count).step_by(threads as usize);
+        Box::new(keys.flat_map(move |key| (0..children).map(move |child| [key, child])))
     }
 }
 
 /// Requests that are outstanding on each connection while znodes are made and removed.
 fn batch_outstanding(args: &LoadArgs) -> u32 {
-    (BATCH_OUTSTANDING.min(BATCH_BYTES / (args.data + 100)) / args.connections).max(1)
+    (BATCH_OUTSTANDING.min(BATCH_BYTES / (args.data + 100)) / args.connections()).max(1)
 }
 
 fn nanoseconds(duration: Duration) -> u64 {
@@ -465,8 +553,11 @@ struct Measured {
     lateness: Option<Histogram<u64>>,
     sent_bytes: u64,
     received_bytes: u64,
+    /// Of the measured time.
     nanoseconds: u64,
-    cores: f64,
+    /// Processor time of this process, and the time in which it was used.
+    cpu: Duration,
+    wall_ns: u64,
 }
 
 impl Measured {
@@ -480,7 +571,8 @@ impl Measured {
             sent_bytes: 0,
             received_bytes: 0,
             nanoseconds: 0,
-            cores: 0.0,
+            cpu: Duration::ZERO,
+            wall_ns: 0,
         }
     }
 

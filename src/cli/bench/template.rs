@@ -47,6 +47,14 @@ impl Template {
         Self { frame, gaps }
     }
 
+    /// Numbers the gaps anew: every `each` of them, in their order, are one number's.
+    pub(super) fn renumbered(mut self, each: usize) -> Self {
+        for (at, gap) in self.gaps.iter_mut().enumerate() {
+            gap.1 = at / each;
+        }
+        self
+    }
+
     /// Bytes of the frame.
     #[cfg(test)]
     pub(super) const fn len(&self) -> usize {

@@ -61,6 +61,12 @@ pub(super) trait Work {
         After::Go
     }
 
+    /// A connection begins a new life (churning works only).
+    fn begins(&mut self, _connection: &mut Connection) {}
+
+    /// A connection was lost.
+    fn lost(&mut self, _connection: &mut Connection) {}
+
     /// A watch event came; if nobody waits for it, what is wrong.
     fn event(
         &mut self,
@@ -88,6 +94,8 @@ pub(super) trait Work {
 pub(super) enum After {
     /// The next request.
     Go,
+    /// The next request, and one on the thread's first connection, which has waited for this.
+    First,
     /// The session is closed, and with it the connection.
     Ended,
 }
@@ -118,9 +126,16 @@ pub(super) struct Pace {
     pub(super) start: u64,
     pub(super) interval_ns: f64,
     pub(super) connections: u64,
+    /// The rate is that of each thread's first connection alone, for which the others work.
+    pub(super) is_of_first: bool,
 }
 
 impl Pace {
+    /// How many of a thread's connections have requests due.
+    fn paced(&self, connections: usize) -> usize {
+        if self.is_of_first { 1 } else { connections }
+    }
+
     fn due(&self, connection: u32, made: u64) -> u64 {
         self.start + ((u64::from(connection) + made * self.connections) as f64 * self.interval_ns) as u64
     }
@@ -185,7 +200,7 @@ impl Worker {
             base,
             poller: Poller::new()?,
             hosts: Arc::clone(hosts),
-            down: (0..connections.len()).rev().collect(),
+            down: Vec::new(),
             connections,
             buffer: vec![0; READ_LEN],
             opening: 0,
@@ -210,8 +225,10 @@ impl Worker {
         (self.open_at, self.heard_at) = (now, now);
         self.turn = (0, 0);
         self.churns = W::CHURNS;
-        if W::CHURNS {
-            self.down.clear();
+        self.down.clear();
+        if !W::CHURNS {
+            let is_down = |at: &usize| matches!(self.connections[*at].state, State::Down { .. });
+            self.down.extend((0..self.connections.len()).rev().filter(is_down));
         }
         for connection in &mut self.connections {
             (connection.owed, connection.made) = (0, 0);
@@ -260,7 +277,8 @@ impl Worker {
                 self.look_after(work, plan, record, now)?;
             }
         }
-        if let Some(pace) = &plan.pace {
+        // A work that has come to its own end owes nothing.
+        if let Some(pace) = plan.pace.as_ref().filter(|_| !work.is_done()) {
             self.count_never_made(work.op(), pace, plan.until.min(now), record);
         }
         Ok(())
@@ -293,7 +311,7 @@ impl Worker {
             if due.len() < self.connections.len() {
                 due.push(at);
             }
-            self.turn = if at + 1 == self.connections.len() { (0, round + 1) } else { (at + 1, round) };
+            self.turn = if at + 1 == pace.paced(self.connections.len()) { (0, round + 1) } else { (at + 1, round) };
         }
     }
 
@@ -336,6 +354,7 @@ impl Worker {
             }
         };
         connection.forget_session();
+        work.begins(connection);
         self.start(at, since, plan, record, now)
     }
 
@@ -355,7 +374,7 @@ impl Worker {
             }
             let mut has_added = false;
             while connection.has_room() {
-                match plan.pace.as_ref().filter(|_| !W::CHURNS) {
+                match plan.pace.as_ref().filter(|pace| !W::CHURNS && at < pace.paced(usize::MAX)) {
                     Some(pace) => {
                         if connection.owed == 0 || !self.issuing {
                             break;
@@ -383,7 +402,7 @@ impl Worker {
             }
             match connection.flush(now) {
                 Ok(bytes) => record.sent(bytes, now),
-                Err(error) => return self.lose(at, &Lost::Socket(error), plan, record),
+                Err(error) => return self.lose(at, &Lost::Socket(error), work, plan, record),
             }
             if self.connections[at].has_output() || !has_added {
                 return Ok(());
@@ -422,16 +441,17 @@ impl Worker {
                 let now = self.clock();
                 return match self.connections[at].flush(now) {
                     Ok(_) => Ok(()),
-                    Err(error) => self.lose(at, &Lost::Socket(error), plan, record),
+                    Err(error) => self.lose(at, &Lost::Socket(error), work, plan, record),
                 };
             }
             State::Opening | State::Open => {}
         }
         let mut now = None;
+        let mut is_first_waiting = false;
         if ready.readable {
             match self.receive(at, ready.ended, work, plan, record) {
-                Ok(read_at) => now = Some(read_at),
-                Err(lost) => return self.lose(at, &lost, plan, record),
+                Ok((read_at, is_waiting)) => (now, is_first_waiting) = (Some(read_at), is_waiting),
+                Err(lost) => return self.lose(at, &lost, work, plan, record),
             }
         }
         if now.is_none() && !(ready.writable && self.connections[at].has_output()) {
@@ -439,6 +459,9 @@ impl Worker {
         }
         let now = now.unwrap_or_else(|| self.clock());
         self.serve(at, work, plan, record, now)?;
+        if is_first_waiting && at != 0 {
+            self.serve(0, work, plan, record, now)?;
+        }
         if self.down.is_empty() { Ok(()) } else { self.open_some(plan, record, now) }
     }
 
@@ -450,17 +473,18 @@ impl Worker {
         work: &mut W,
         plan: &Plan<'_>,
         record: &mut Recorder,
-    ) -> Result<u64, Lost> {
+    ) -> Result<(u64, bool), Lost> {
         let mut now = self.clock();
+        let mut is_first_waiting = false;
         loop {
             let connection = &mut self.connections[at];
             let Some(stream) = &mut connection.stream else {
-                return Ok(now);
+                return Ok((now, is_first_waiting));
             };
             let len = match stream.read(&mut self.buffer) {
                 Ok(0) => return Err(Lost::Closed),
                 Ok(len) => len,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(now),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok((now, is_first_waiting)),
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => return Err(Lost::Socket(error)),
             };
@@ -485,13 +509,18 @@ impl Worker {
                 self.opening -= 1;
                 self.open_at = now;
             }
-            if end == After::Ended {
-                connection.drop_stream(0);
-                return Ok(now);
+            match end {
+                After::Ended => {
+                    connection.drop_stream(0);
+                    connection.forget_session();
+                    return Ok((now, is_first_waiting));
+                }
+                After::First => is_first_waiting = true,
+                After::Go => {}
             }
             // Less than was asked for: all is read, unless an end or an error is behind it.
             if len < self.buffer.len() && !has_ended {
-                return Ok(now);
+                return Ok((now, is_first_waiting));
             }
         }
     }
@@ -547,7 +576,15 @@ impl Worker {
     }
 
     /// A connection ended that should not have.
-    fn lose(&mut self, at: usize, lost: &Lost, plan: &Plan<'_>, record: &mut Recorder) -> Result<(), String> {
+    fn lose<W: Work>(
+        &mut self,
+        at: usize,
+        lost: &Lost,
+        work: &mut W,
+        plan: &Plan<'_>,
+        record: &mut Recorder,
+    ) -> Result<(), String> {
+        work.lost(&mut self.connections[at]);
         let connection = &self.connections[at];
         let address = self.hosts[connection.host];
         if !connection.is_open() {
@@ -642,9 +679,10 @@ struct Turn<'a, 'p, W> {
 }
 
 impl<W: Work> Turn<'_, '_, W> {
-    /// Takes the whole frames; how many bytes they had, and whether the connection is at its end.
+    /// Takes the whole frames; how many bytes they had, and what follows.
     fn frames(&mut self, bytes: &[u8]) -> Result<(usize, After), Lost> {
         let mut at = 0;
+        let mut after = After::Go;
         while let Some(head) = bytes[at..].first_chunk::<4>() {
             let len = usize::try_from(i32::from_be_bytes(*head)).ok().filter(|len| *len <= FRAME_LEN_MAX);
             let len = len.ok_or(Lost::Protocol("a frame of unreasonable length"))?;
@@ -654,11 +692,15 @@ impl<W: Work> Turn<'_, '_, W> {
             at += 4 + len;
             if self.connection.state == State::Opening {
                 self.session(frame)?;
-            } else if self.frame(frame)? == After::Ended {
-                return Ok((at, After::Ended));
+                continue;
+            }
+            match self.frame(frame)? {
+                After::Go => {}
+                After::First => after = After::First,
+                After::Ended => return Ok((at, After::Ended)),
             }
         }
-        Ok((at, After::Go))
+        Ok((at, after))
     }
 
     /// The answer to the request for a session.
