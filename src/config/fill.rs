@@ -78,6 +78,7 @@ impl Config {
                 .tree
                 .container_never_used_ms
                 .map_or(0, |interval| i64::try_from(interval).unwrap_or(i64::MAX)),
+            epoch_txns_max: pipeline::Options::default().epoch_txns_max,
         };
         let tree = tree::Options { hash_seed, digest_enabled: self.tree.digest_enabled, owners: pipeline.owners() };
         let request_len_max = self.client.request_len_max as usize;

@@ -18,7 +18,7 @@ use thiserror::Error;
 
 use crate::ids::Zxid;
 use crate::pipeline::Pipeline;
-use crate::replica::{Epochs, Now, Replica};
+use crate::replica::{Epochs, LOG_ROOM_BESIDES_BYTES, Now, Replica};
 use crate::rt::executor::{self, JoinHandle, spawn_local};
 use crate::rt::inbox::{self, Sender};
 use crate::rt::listener::{BindError, Listener};
@@ -139,16 +139,19 @@ impl Server {
         if let Err(error) = limits::raise_open_files() {
             tracing::warn!(%error, "the limit of open files could not be raised");
         }
+        options.storage = options.storage.with_room_besides(LOG_ROOM_BESIDES_BYTES);
         let mut folder = storage_folder::open(&options)?;
         let begun = clock::now();
         let recovered = storage_folder::recover(&mut folder, &options)?;
         let recovery = clock::now().since(begun);
         let (doors, [address, secure_address]) = open_doors(&options)?;
-        options.storage = options.storage.checked();
         let ensemble = match options.ensemble.take() {
             None => None,
-            Some(ensemble) => {
+            Some(mut ensemble) => {
                 let election_port = peers::open_election_port(&ensemble.peers)?;
+                // What a leader proposes has to fit into a record of the log.
+                let bytes_max = &mut ensemble.replica.packet_bytes_max;
+                *bytes_max = options.storage.record_len_max.min(*bytes_max);
                 Some((ensemble.replica, EnsembleWiring { peers: ensemble.peers, election_port }))
             }
         };
