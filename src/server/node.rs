@@ -13,10 +13,12 @@ use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_lite::future::zip;
 use thiserror::Error;
 
 use crate::ids::Zxid;
 use crate::pipeline::Pipeline;
+use crate::replica::message::ToShard;
 use crate::replica::{Epochs, LOG_ROOM_BESIDES_BYTES, Now, Replica};
 use crate::rt::executor::{self, JoinHandle, spawn_local};
 use crate::rt::inbox::{self, Sender};
@@ -32,7 +34,7 @@ use super::log_thread::{self, Ended};
 use super::options::Options;
 use super::peers;
 use super::replica_shell::{self, EnsembleWiring, Wiring};
-use super::shard::{self, Door, SharedCounts, ToReplicaInbox};
+use super::shard::{self, Door, SharedCounts, ToReplicaInbox, ToShardInbox};
 use super::storage_folder;
 
 /// Messages that may wait for a shard. Batches, so few are many.
@@ -44,6 +46,13 @@ const REPLICA_INBOX_MAX: usize = 1024;
 /// Commands that may wait for the log. Never reached, and must not be: the log waits for the replica, so the replica must not wait
 /// for the log. Appends that wait are of at least 4 MiB each, and no more are given than two segments have room for.
 const LOG_INBOX_MAX: usize = 2048;
+
+/// Turns on a core that several threads share. Where a write passes from one to the next, the next is to run at once, not when the
+/// one before has gone to sleep: first the log, for until a write is on its way to the disk nobody has anything to wait for, then the
+/// shard, whose client waits, and last the replica, which by then has told both.
+const LOG_TURN: Duration = limits::TURN_MIN;
+const SHARD_TURN: Duration = Duration::from_micros(200);
+const REPLICA_TURN: Duration = Duration::from_micros(300);
 
 /// What a transaction's record holds besides the transaction, generously: header and digest.
 const TXN_OVERHEAD_BYTES: usize = 4096;
@@ -76,8 +85,8 @@ pub struct Server {
     shared: Arc<SharedCounts>,
     to_replica: Sender<ToReplicaInbox>,
     log: thread::JoinHandle<Ended>,
-    replica: JoinHandle,
-    shards: Vec<JoinHandle>,
+    /// The replica's and the shards'.
+    executors: Vec<JoinHandle>,
 }
 
 /// How a server ended by itself.
@@ -89,6 +98,29 @@ pub enum ServerFailed {
     /// A part of the server panicked, which is a mistake of ours.
     #[error("the server's {0} ended with a panic: please report it")]
     Panicked(String),
+}
+
+/// Held by each part while it runs: one that panics takes the whole server with it, as by a power failure, and [`Server::wait`]
+/// tells. A server that has lost a part would take connections and answer nobody. (The binary ends with any panic.)
+struct EndsWithPanic {
+    shared: Arc<SharedCounts>,
+    to_replica: Sender<ToReplicaInbox>,
+    to_shards: Vec<Sender<ToShardInbox>>,
+}
+
+impl Drop for EndsWithPanic {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            return;
+        }
+        self.shared.is_stopping.store(true, Ordering::Relaxed);
+        if self.to_replica.send_blocking(ToReplicaInbox::Crash).is_err() {
+            // It was the replica, which else tells the shards.
+            for shard in &self.to_shards {
+                let _ = shard.send_blocking(ToShardInbox::Replica(ToShard::Stop));
+            }
+        }
+    }
 }
 
 /// A port and what it takes.
@@ -163,11 +195,16 @@ impl Server {
             shard_inboxes.push(receiver);
         }
 
+        let shared = Arc::new(SharedCounts::new(options.cores.shards.len()));
+        let ends_with_panic =
+            || EndsWithPanic { shared: shared.clone(), to_replica: to_replica.clone(), to_shards: to_shards.clone() };
         log_inbox.attach_doorbell(&folder.doorbell);
-        let reports = to_replica.clone();
+        let (reports, guard) = (to_replica.clone(), ends_with_panic());
         let (disk, core, how) = (folder.disk, recovered.core, storage_folder::how_to_recover(&options));
         let sync_warning = options.sync_warning;
         let log = limits::spawn_thread("zoo-log", options.cores.log, move || {
+            let _guard = guard;
+            limits::take_short_turns(LOG_TURN);
             log_thread::run(disk, core, &how, log_inbox, &reports, sync_warning)
         })
         .map_err(StartError::Thread)?;
@@ -188,7 +225,8 @@ impl Server {
             }
         };
         let (standing, version) = (replica.standing(), replica.published_version().clone());
-        let executor_options = executor::Options { spin: options.cores.spin, ..executor::Options::default() };
+        let executor_options =
+            |turn| executor::Options { spin: options.cores.spin, turn, ..executor::Options::default() };
         let wiring = Wiring {
             shards: to_shards.clone(),
             log: to_log,
@@ -197,36 +235,58 @@ impl Server {
             recovery,
             ensemble,
         };
-        let replica = executor::spawn("zoo-replica", options.cores.replica, executor_options.clone(), move || {
-            replica_shell::run(replica, replica_inbox, wiring)
-        })?;
+        // Where the first shard and the replica share a core they share an executor, too: what they tell each other is then a call,
+        // not a thread that is woken.
+        let is_shared = options.cores.replica.is_some() && options.cores.shards.first() == Some(&options.cores.replica);
+        let guard = ends_with_panic();
+        let replica = move || async move {
+            let _guard = guard;
+            replica_shell::run(replica, replica_inbox, wiring).await;
+        };
+        let (mut with_shard, mut executors) = (None, Vec::new());
+        if is_shared {
+            with_shard = Some(replica);
+        } else {
+            executors.push(executor::spawn(
+                "zoo-replica",
+                options.cores.replica,
+                executor_options(REPLICA_TURN),
+                replica,
+            )?);
+        }
 
-        let shared = Arc::new(SharedCounts::new(options.cores.shards.len()));
         let shard_options = Arc::new(options.shard);
         let limits = Limits { per_address: options.connections_per_address_max, total: options.connections_max };
         let mut doors = Some(doors);
-        let mut shards = Vec::new();
         for (number, (core, inbox)) in options.cores.shards.iter().zip(shard_inboxes).enumerate() {
             let number = u8::try_from(number).expect("there are at most 256 shards");
             let (shard_options, shared, version) = (shard_options.clone(), shared.clone(), version.clone());
+            let guard = ends_with_panic();
             let (to_replica, to_shards) = (to_replica.clone(), to_shards.clone());
             // The first shard also accepts for all.
             let doors = doors.take();
-            shards.push(executor::spawn(
+            let replica = with_shard.take();
+            executors.push(executor::spawn(
                 &format!("zoo-shard-{number}"),
                 *core,
-                executor_options.clone(),
+                executor_options(SHARD_TURN),
                 move || async move {
+                    let _guard = guard;
                     for (listener, door) in doors.into_iter().flatten() {
                         let (shared, to_shards) = (shared.clone(), to_shards.clone());
                         spawn_local(acceptor::run((Rc::new(listener), door), limits, shared, to_shards));
                     }
-                    shard::run(number, shard_options, shared, (standing, version), inbox, to_replica).await;
+                    let shard = shard::run(number, shard_options, shared, (standing, version), inbox, to_replica);
+                    match replica {
+                        // Not as a task of its own: the end of the shard would drop it before it had told the others.
+                        Some(replica) => drop(zip(replica(), shard).await),
+                        None => shard.await,
+                    }
                 },
             )?);
         }
         let address = address.or(secure_address).expect("a server has a door");
-        Ok(Self { address, secure_address, is_direct, shared, to_replica, log, replica, shards })
+        Ok(Self { address, secure_address, is_direct, shared, to_replica, log, executors })
     }
 
     /// Where it listens: without TLS, if it does.
@@ -255,21 +315,27 @@ impl Server {
         }
     }
 
+    /// Whether it ends, or a part of it has ended: [`Server::wait`] does not wait for long then.
+    pub fn has_ended(&self) -> bool {
+        self.shared.is_stopping.load(Ordering::Relaxed)
+            || self.log.is_finished()
+            || self.executors.iter().any(JoinHandle::is_finished)
+    }
+
     /// Waits until the server has ended.
     ///
     /// # Errors
     /// If it did not end because it was told to.
     pub fn wait(self) -> Result<(), ServerFailed> {
-        let ended = self.log.join().map_err(|_| ServerFailed::Panicked("log thread".to_owned()))?;
         let panicked = |error: executor::Panicked| ServerFailed::Panicked(error.name);
-        self.replica.join().map_err(panicked)?;
-        for shard in self.shards {
-            shard.join().map_err(panicked)?;
-        }
-        match ended {
-            Ended::Closed => Ok(()),
-            Ended::Failed(error) => Err(ServerFailed::Disk(error)),
-        }
+        let log = match self.log.join() {
+            Ok(Ended::Closed) => Ok(()),
+            Ok(Ended::Failed(error)) => Err(ServerFailed::Disk(error)),
+            Err(_) => Err(ServerFailed::Panicked("log thread".to_owned())),
+        };
+        // All of them, whatever became of the others: its folder is free behind this.
+        let executors: Vec<_> = self.executors.into_iter().map(|executor| executor.join().map_err(panicked)).collect();
+        executors.into_iter().fold(log, Result::and)
     }
 
     /// Ends it in order, and waits for that.
