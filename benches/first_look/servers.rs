@@ -57,7 +57,7 @@ impl Running {
                 java
             }
             Kind::Ours => {
-                let mut ours = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("target/release/zoo-server"));
+                let mut ours = Command::new(env!("CARGO_BIN_EXE_zoo-server"));
                 ours.arg("run");
                 ours
             }
