@@ -70,6 +70,10 @@ impl Disk for Discard {
                 Some(block)
             }
             Operation::Sync => None,
+            Operation::Read { mut block, .. } => {
+                block.bytes_mut().fill(0);
+                Some(block)
+            }
         };
         self.done.push(Completion { token, block, result: Ok(()) });
         Ok(())

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::bench::BenchArgs;
 use super::shell::ShellArgs;
 use crate::ids::Zxid;
 
@@ -14,6 +15,7 @@ Examples:
   zoo-server run 2181 /var/lib/zoo          client port and data folder, as ZooKeeperServerMain takes them
   zoo-server run -D clientPort=0 --check    what a configuration comes to, without starting
   zoo-server shell -server localhost:2181 ls /
+  zoo-server bench mix --rate 20000         throughput and latency of any ZooKeeper server
   zoo-server log verify data                is the log whole and unbroken?
 
 Exit codes:
@@ -76,6 +78,8 @@ pub(super) enum Command {
     Run(RunArgs),
     /// Talk to a server, in the words of zkCli.
     Shell(ShellArgs),
+    /// Put load on any ZooKeeper server, and measure it.
+    Bench(Box<BenchArgs>),
     /// Look into the log.
     #[command(subcommand)]
     Log(LogCommand),
@@ -191,7 +195,8 @@ Keys of this server's own, for zoo.cfg or -D:
   zoo.log.core      core of the log (the replica's with up to 4 cores, else the second)
   zoo.spin          microseconds that replica and log look for work before they sleep
 
-SIGTERM and SIGINT end the server in order: what was acknowledged is there at the next start.
+SIGTERM, SIGINT and SIGHUP (the terminal is gone; not under nohup) end the server in order: what was acknowledged is there
+at the next start.
 
 Examples:
   zoo-server run zoo.cfg
