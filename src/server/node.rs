@@ -5,10 +5,11 @@
 //!  stop:   acceptor ▶ replica drains ▶ log marks all as durable ▶ shards say their last words
 //! ```
 
+use std::iter;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use thiserror::Error;
 use crate::ids::Zxid;
 use crate::pipeline::Pipeline;
 use crate::replica::{Epochs, Now, Replica};
-use crate::rt::executor::{self, JoinHandle, spawn_local};
+use crate::rt::executor::{self, Alarm, JoinHandle, spawn_local};
 use crate::rt::inbox::{self, Sender};
 use crate::rt::listener::{BindError, Listener};
 use crate::rt::ring::OpenError;
@@ -28,7 +29,7 @@ use crate::storage::StorageError;
 use crate::zab::{History, HistoryOptions};
 
 use super::acceptor::{self, Limits};
-use super::log_thread::{self, Ended};
+use super::log_thread::{self, Ended, LogMessage};
 use super::options::Options;
 use super::peers;
 use super::replica_shell::{self, EnsembleWiring, Wiring};
@@ -75,6 +76,7 @@ pub struct Server {
     is_direct: bool,
     shared: Arc<SharedCounts>,
     to_replica: Sender<ToReplicaInbox>,
+    has_failed: Arc<AtomicBool>,
     log: thread::JoinHandle<Ended>,
     replica: JoinHandle,
     shards: Vec<JoinHandle>,
@@ -87,7 +89,7 @@ pub enum ServerFailed {
     #[error("the disk failed: {0}")]
     Disk(StorageError),
     /// A part of the server panicked, which is a mistake of ours.
-    #[error("the server's {0} ended with a panic: please report it")]
+    #[error("the thread {0} ended with a panic: please report it")]
     Panicked(String),
 }
 
@@ -160,11 +162,30 @@ impl Server {
             shard_inboxes.push(receiver);
         }
 
+        // A part that is lost ends the others: half a server would take connections and answer nobody.
+        let has_failed = Arc::new(AtomicBool::new(false));
+        let alarm = {
+            let (has_failed, to_replica, to_shards) = (has_failed.clone(), to_replica.clone(), to_shards.clone());
+            let to_log = to_log.clone();
+            Alarm::new(move || {
+                has_failed.store(true, Ordering::SeqCst);
+                to_log.close();
+                to_replica.close();
+                to_shards.iter().for_each(Sender::close);
+            })
+        };
+
         log_inbox.attach_doorbell(&folder.doorbell);
-        let reports = to_replica.clone();
+        let (reports, failed, log_alarm) = (to_replica.clone(), has_failed.clone(), alarm.clone());
         let (disk, core, how) = (folder.disk, recovered.core, storage_folder::how_to_recover(&options));
         let log = limits::spawn_thread("zoo-log", options.cores.log, move || {
-            log_thread::run(disk, core, &how, log_inbox, &reports)
+            let _guard = log_alarm.guard();
+            let ended = log_thread::run(disk, core, &how, log_inbox, &reports);
+            if matches!(ended, Ended::Failed(_)) {
+                failed.store(true, Ordering::SeqCst);
+                let _ = reports.send_blocking(ToReplicaInbox::Log(LogMessage::Failed));
+            }
+            ended
         })
         .map_err(StartError::Thread)?;
 
@@ -184,7 +205,8 @@ impl Server {
             }
         };
         let (standing, version) = (replica.standing(), replica.published_version().clone());
-        let executor_options = executor::Options { spin: options.cores.spin, ..executor::Options::default() };
+        let executor_options =
+            executor::Options { spin: options.cores.spin, alarm: Some(alarm), ..executor::Options::default() };
         let wiring = Wiring {
             shards: to_shards.clone(),
             log: to_log,
@@ -217,12 +239,13 @@ impl Server {
                         let (shared, to_shards) = (shared.clone(), to_shards.clone());
                         spawn_local(acceptor::run((Rc::new(listener), door), limits, shared, to_shards));
                     }
+                    let inbox = (to_shards[usize::from(number)].clone(), inbox);
                     shard::run(number, shard_options, shared, (standing, version), inbox, to_replica).await;
                 },
             )?);
         }
         let address = address.or(secure_address).expect("a server has a door");
-        Ok(Self { address, secure_address, is_direct, shared, to_replica, log, replica, shards })
+        Ok(Self { address, secure_address, is_direct, shared, to_replica, has_failed, log, replica, shards })
     }
 
     /// Where it listens: without TLS, if it does.
@@ -256,16 +279,30 @@ impl Server {
     /// # Errors
     /// If it did not end because it was told to.
     pub fn wait(self) -> Result<(), ServerFailed> {
-        let ended = self.log.join().map_err(|_| ServerFailed::Panicked("log thread".to_owned()))?;
-        let panicked = |error: executor::Panicked| ServerFailed::Panicked(error.name);
-        self.replica.join().map_err(panicked)?;
-        for shard in self.shards {
-            shard.join().map_err(panicked)?;
+        let log = self.log.join();
+        let mut panicked = None;
+        for executor in iter::once(self.replica).chain(self.shards) {
+            if let Err(executor::Panicked { name }) = executor.join() {
+                panicked.get_or_insert(name);
+            }
         }
-        match ended {
-            Ended::Closed => Ok(()),
-            Ended::Failed(error) => Err(ServerFailed::Disk(error)),
+        match (panicked, log) {
+            (Some(name), _) => Err(ServerFailed::Panicked(name)),
+            (None, Err(_)) => Err(ServerFailed::Panicked("zoo-log".to_owned())),
+            (None, Ok(Ended::Failed(error))) => Err(ServerFailed::Disk(error)),
+            (None, Ok(Ended::Closed)) => Ok(()),
         }
+    }
+
+    /// Whether it ends, or has ended, though nobody told it to: [`Server::wait`] says why.
+    pub fn has_failed(&self) -> bool {
+        self.has_failed.load(Ordering::SeqCst)
+    }
+
+    /// What shards tell the replica, for tests that tell it what no shard would.
+    #[cfg(test)]
+    pub(super) fn replica_inbox(&self) -> &Sender<ToReplicaInbox> {
+        &self.to_replica
     }
 
     /// Ends it in order, and waits for that.

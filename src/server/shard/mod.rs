@@ -19,11 +19,12 @@ mod words;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::task::Waker;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use crate::admin::figures::Counter;
@@ -41,9 +42,9 @@ use crate::watch::{WatchTable, Watcher};
 
 use super::acceptor::PerAddress;
 use super::options::ShardOptions;
-use connection::{Connection, Stage};
+use connection::{Connection, Load, Stage};
 use slots::Slots;
-use words::ShardStats;
+use words::{Asked, Facts, ShardStats};
 
 /// Messages that a shard takes from its inbox in one go.
 const INBOX_TAKE_MAX: usize = 256;
@@ -57,6 +58,8 @@ pub(super) enum ToShardInbox {
     Replica(ToShard),
     /// A connection for this shard, and by which door it came.
     Accepted(Accepted, Door),
+    /// From a thread of the shard's own that has read files for the word with this ticket.
+    Facts(u32, Facts),
 }
 
 /// What a port takes.
@@ -152,14 +155,21 @@ struct State {
     outgoing: ShardBatch,
     /// Whether the task that sends `outgoing` is about to run, or waits for room.
     is_sending: bool,
+    /// That task, while it has nothing to do.
+    sender: Option<Waker>,
     /// Readers that wait until `outgoing` is sent.
     waiting_for_send: Vec<Waker>,
     /// Connections with something in `out`, to be flushed at the end of the turn.
     dirty: Vec<u32>,
+    load: Rc<Load>,
+    /// Connections that are not read from until less waits for the disk.
+    waiting_for_room: Vec<ConnectionId>,
     stats: ShardStats,
     /// Four-letter words that wait for the other shards and the replica, by ticket.
-    asked: BTreeMap<u32, (ConnectionId, crate::admin::Word)>,
+    asked: BTreeMap<u32, Asked>,
     next_ticket: u32,
+    /// The shard's own, for threads that work for it.
+    inbox: Sender<ToShardInbox>,
     is_stopping: bool,
 }
 
@@ -169,7 +179,7 @@ pub(super) async fn run(
     options: Arc<ShardOptions>,
     shared: Arc<SharedCounts>,
     (standing, version): (Standing, Version),
-    mut inbox: Receiver<ToShardInbox>,
+    (own_inbox, mut inbox): (Sender<ToShardInbox>, Receiver<ToShardInbox>),
     to_replica: Sender<ToReplicaInbox>,
 ) {
     let shard = Rc::new(Shard {
@@ -183,24 +193,32 @@ pub(super) async fn run(
             connections: Slots::default(),
             outgoing: ShardBatch::default(),
             is_sending: false,
+            sender: None,
             waiting_for_send: Vec::new(),
             dirty: Vec::new(),
+            load: Rc::default(),
+            waiting_for_room: Vec::new(),
             stats: ShardStats::default(),
             asked: BTreeMap::new(),
             next_ticket: 0,
+            inbox: own_inbox,
             is_stopping: false,
         }),
         options,
         to_replica,
     });
-    let ticking = shard.clone();
+    let (ticking, sending) = (shard.clone(), shard.clone());
     spawn_local(async move { ticking.tick().await });
+    spawn_local(async move { sending.keep_sending().await });
     let mut messages = Vec::with_capacity(INBOX_TAKE_MAX);
     while inbox.recv_many(&mut messages, INBOX_TAKE_MAX).await.is_ok() {
         for message in messages.drain(..) {
             match message {
                 ToShardInbox::Accepted(accepted, door) => shard.clone().adopt(accepted, door),
                 ToShardInbox::Replica(message) => shard.hear(message),
+                ToShardInbox::Facts(ticket, facts) => {
+                    shard.state.borrow_mut().hear_facts(&shard.options, &shard.shared, number, ticket, facts);
+                }
             }
         }
         shard.clone().end_turn();
@@ -246,28 +264,38 @@ impl Shard {
         if state.dirty.is_empty() {
             state.dirty = dirty;
         }
-        if send {
-            // The sender runs behind all readers that are ready now, so that it takes what they bring, too.
-            let shard = self.clone();
-            spawn_local(async move { shard.send_outgoing().await });
+        // The sender runs behind all readers that are ready now, so that it takes what they bring, too.
+        if send && let Some(sender) = &state.sender {
+            sender.wake_by_ref();
         }
     }
 
-    /// Sends what was collected for the replica, waiting for room in its inbox if need be.
-    async fn send_outgoing(&self) {
+    /// Sends what was collected for the replica, waiting for room in its inbox if need be, until the server stops.
+    async fn keep_sending(&self) {
         loop {
+            poll_fn(|cx| {
+                let state = &mut *self.state.borrow_mut();
+                if state.is_sending {
+                    return Poll::Ready(());
+                }
+                if !state.sender.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+                    state.sender = Some(cx.waker().clone());
+                }
+                Poll::Pending
+            })
+            .await;
             let batch = {
                 let state = &mut *self.state.borrow_mut();
                 if state.outgoing.is_empty() {
                     state.is_sending = false;
-                    return;
+                    continue;
                 }
                 // There is room for as much again: whoever waits reads on while this is sent.
                 state.waiting_for_send.drain(..).for_each(Waker::wake);
                 std::mem::take(&mut state.outgoing)
             };
             if self.to_replica.send(ToReplicaInbox::Shard(batch)).await.is_err() {
-                // The replica is gone, so the server is about to end; `Stop` is on its way.
+                // The replica is gone, so the server is about to end: this is told, too.
                 let state = &mut *self.state.borrow_mut();
                 state.is_sending = false;
                 state.waiting_for_send.drain(..).for_each(Waker::wake);
@@ -323,10 +351,14 @@ impl Shard {
         let stream = Rc::new(crate::rt::socket::Stream::adopt(accepted));
         let identities = vec![auth::ip_identity(stream.peer().ip())].into();
         let (now, since) = (clock::now(), clock::wall());
-        let slot = self.state.borrow_mut().connections.insert(|slot, generation| {
-            let id = ConnectionId { shard: number, slot, generation };
-            Connection::new(id, stream.clone(), identities, now, since)
-        });
+        let slot = {
+            let state = &mut *self.state.borrow_mut();
+            let load = &state.load;
+            state.connections.insert(|slot, generation| {
+                let id = ConnectionId { shard: number, slot, generation };
+                Connection::new(id, stream.clone(), identities, load.clone(), now, since)
+            })
+        };
         spawn_local(async move { self.serve(slot, stream, door).await });
     }
 }
@@ -342,6 +374,37 @@ impl State {
         if !connection.is_dirty {
             connection.is_dirty = true;
             dirty.push(connection.id.slot);
+        }
+    }
+
+    /// Reads on from those who had to wait for room, if there is some.
+    fn make_room(&mut self, options: &ShardOptions) {
+        if self.waiting_for_room.is_empty() || self.load.queued.get() > options.queued_bytes_max {
+            return;
+        }
+        for id in std::mem::take(&mut self.waiting_for_room) {
+            if let Some(connection) = self.connection(id) {
+                connection.waits_for_room = false;
+                connection.resume();
+            }
+        }
+    }
+
+    /// Closes connections that hold the most answers which their clients do not take, as long as there are too many in all.
+    fn shed(&mut self, options: &ShardOptions) {
+        while self.load.held.get() > options.held_bytes_max {
+            // Those that end let go of theirs.
+            let staying = self.connections.iter_mut().filter(|(_, connection)| connection.stage != Stage::Ending);
+            let held = staying.map(|(_, connection)| (connection.book_held(), connection));
+            let Some((bytes, connection)) = held.max_by_key(|(bytes, _)| *bytes).filter(|(bytes, _)| *bytes > 0) else {
+                return;
+            };
+            tracing::warn!(
+                peer = %connection.peer, bytes, max = options.held_bytes_max,
+                "clients do not take what they are told, and this one the most of it: closed"
+            );
+            connection.give_up();
+            connection.book_held();
         }
     }
 
