@@ -111,7 +111,7 @@ impl Default for Options {
             spin: Duration::ZERO,
             preempt: Duration::from_secs(10),
             tick: Duration::from_millis(50),
-            ring_depth: 1024,
+            ring_depth: 4096,
             io_memory: 64 * 1024,
             alarm: None,
         }
