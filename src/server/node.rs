@@ -205,10 +205,12 @@ impl Server {
             }
         };
         let (standing, version) = (replica.standing(), replica.published_version().clone());
+        let shared = Arc::new(SharedCounts::new(options.cores.shards.len(), &version));
         let executor_options =
             executor::Options { spin: options.cores.spin, alarm: Some(alarm), ..executor::Options::default() };
         let wiring = Wiring {
             shards: to_shards.clone(),
+            shared: shared.clone(),
             log: to_log,
             tick: Duration::from_millis(u64::from((options.shard.tick_ms / 4).clamp(20, 500))),
             drain_timeout: options.shard.drain_timeout,
@@ -219,7 +221,6 @@ impl Server {
             replica_shell::run(replica, replica_inbox, wiring)
         })?;
 
-        let shared = Arc::new(SharedCounts::new(options.cores.shards.len()));
         let shard_options = Arc::new(options.shard);
         let limits = Limits { per_address: options.connections_per_address_max, total: options.connections_max };
         let mut doors = Some(doors);

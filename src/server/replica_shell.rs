@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -18,11 +19,12 @@ use crate::rt::listener::Listener;
 use crate::rt::{clock, process};
 use crate::storage::apache::SnapWriter;
 use crate::time::Instant;
+use crate::tree::Version;
 
 use super::log_thread::{LogCommand, LogMessage};
 use super::options::PeerOptions;
 use super::peers::Peers;
-use super::shard::{ToReplicaInbox, ToShardInbox};
+use super::shard::{SharedCounts, ToReplicaInbox, ToShardInbox};
 
 /// Bytes of a snapshot for a learner that are made in one go.
 const SNAPSHOT_SLICE_BYTES: usize = 256 << 10;
@@ -33,6 +35,7 @@ const INBOX_TAKE_MAX: usize = 1024;
 /// What the shell holds beside the replica.
 pub(super) struct Wiring {
     pub(super) shards: Vec<Sender<ToShardInbox>>,
+    pub(super) shared: Arc<SharedCounts>,
     pub(super) log: Sender<LogCommand>,
     /// How often the replica is told that time has passed, at the least.
     pub(super) tick: Duration,
@@ -54,11 +57,11 @@ const MEMBER_TICK: Duration = Duration::from_millis(50);
 
 /// Runs the replica until the server stops or the log fails.
 pub(super) async fn run(mut replica: Replica, mut inbox: Receiver<ToReplicaInbox>, wiring: Wiring) {
-    let Wiring { shards, log, tick: pace, drain_timeout, recovery, ensemble } = wiring;
+    let Wiring { shards, shared, log, tick: pace, drain_timeout, recovery, ensemble } = wiring;
     let tick = if ensemble.is_some() { pace.min(MEMBER_TICK) } else { pace };
     let peers = ensemble.map(|ensemble| Peers::start(ensemble.peers, ensemble.election_port));
     let started = clock::now();
-    let mut hands = Hands { shards, log, watch: Stopwatch::new(recovery, started), peers };
+    let mut hands = Hands { shards, shared, log, watch: Stopwatch::new(recovery, started), peers };
     let mut messages = Vec::with_capacity(INBOX_TAKE_MAX);
     let mut next_tick = started + tick;
     let mut next_log_tick = started + pace;
@@ -144,6 +147,7 @@ pub(super) async fn run(mut replica: Replica, mut inbox: Receiver<ToReplicaInbox
 /// Everything that the replica acts through.
 struct Hands {
     shards: Vec<Sender<ToShardInbox>>,
+    shared: Arc<SharedCounts>,
     log: Sender<LogCommand>,
     watch: Stopwatch,
     peers: Option<Peers>,
@@ -171,7 +175,17 @@ impl Hands {
                             let expired = gathered.replica.expired_count;
                             Arc::make_mut(gathered).parts.push(Part(Arc::new(self.watch.figures(expired))));
                         }
-                        ToShard::Standing(standing, _) if shard == 0 => self.watch.stands(*standing, clock::now()),
+                        ToShard::Published(published) => {
+                            if let Some(segment) = published.segments.last() {
+                                self.announce(&segment.version);
+                            }
+                        }
+                        ToShard::Standing(standing, version) => {
+                            if shard == 0 {
+                                self.watch.stands(*standing, clock::now());
+                            }
+                            self.announce(version);
+                        }
                         _ => {}
                     }
                     let _ = self.shards[shard].send(ToShardInbox::Replica(message)).await;
@@ -196,6 +210,11 @@ impl Hands {
         if let Some(peers) = &self.peers {
             peers.flush();
         }
+    }
+
+    /// Says which version shards are about to get, before one of them can show it to a client.
+    fn announce(&self, version: &Version) {
+        self.shared.newest.store(version.zxid().0, Ordering::SeqCst);
     }
 
     /// Says something to another server.

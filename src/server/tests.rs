@@ -275,3 +275,37 @@ fn answers_that_nobody_takes_are_bounded_over_all_connections() {
     assert!((1..GREEDY).contains(&closed.count()), "one or two of them, who then leave room for the third");
     server.stop();
 }
+
+/// Who was told of a write tells somebody else: that one sees it, though another shard serves him.
+#[test]
+fn what_one_shard_has_shown_every_shard_has() {
+    const SHARDS: usize = 4;
+    const ROUNDS: i32 = 500;
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut options = Options::in_folder(folder.path());
+    options.cores.shards = vec![None; SHARDS];
+    options.replica.shards = SHARDS;
+    let server = Server::start(options).expect("starts");
+    let writer = connect(&server);
+    let readers: Vec<_> = (0..SHARDS).map(|_| connect(&server)).collect();
+    for round in 1..=ROUNDS {
+        let mut out = Vec::new();
+        let request = SetDataRequest { path: "/".into(), data: Some(&round.to_be_bytes()), version: -1 };
+        put_request(&mut out, round, OpCode::SET_DATA, |out| request.encode(out));
+        (&writer).write_all(&out).expect("sent");
+        let written = header(&receive(&writer));
+        assert_eq!(written.err, ErrorCode::OK);
+        let mut out = Vec::new();
+        let request = PathWatchRequest { path: "/".into(), watch: false };
+        put_request(&mut out, round, OpCode::GET_DATA, |out| request.encode(out));
+        readers.iter().for_each(|mut reader| reader.write_all(&out).expect("sent"));
+        for reader in &readers {
+            let answer = receive(reader);
+            let mut body = Reader::new(&answer);
+            let seen = ReplyHeader::decode(&mut body).expect("a reply");
+            let data = body.buffer().expect("data").expect("some");
+            assert_eq!((seen.zxid, data), (written.zxid, round.to_be_bytes().as_slice()), "in round {round}");
+        }
+    }
+    server.stop();
+}

@@ -6,6 +6,11 @@
 //!
 //! What a turn produces goes out in batches: the writes of all connections that were read in a turn travel to the replica as one
 //! message, and each connection's answers leave with one system call.
+//!
+//! **One server, whichever shard.** A client that was told of a write may tell another, whose connection may be another shard's:
+//! that one must see the write, too. So no shard looks into an older version than the newest that any shard may have shown
+//! ([`SharedCounts::newest`]): whoever has read requests and finds its version behind takes what the replica has sent
+//! meanwhile first ([`Shard::catch_up`]).
 
 mod connection;
 mod handshake;
@@ -34,7 +39,7 @@ use crate::pipeline::auth;
 use crate::replica::message::{ConnectionId, ShardBatch, ShardItem, Standing, ToShard};
 use crate::rt::clock;
 use crate::rt::executor::{sleep, spawn_local};
-use crate::rt::inbox::{Receiver, Sender};
+use crate::rt::inbox::{Closed, Receiver, Sender};
 use crate::rt::listener::Accepted;
 use crate::time::Instant;
 use crate::tree::Version;
@@ -100,11 +105,15 @@ pub(super) struct SharedCounts {
     pub(super) handshakes: AtomicU64,
     /// Whether the server is about to end: nobody new is let in.
     pub(super) is_stopping: AtomicBool,
+    /// The zxid of the version that the replica has begun to hand out. Written before any shard has it, so a shard that has
+    /// shown it to somebody is never ahead of this.
+    pub(super) newest: AtomicI64,
 }
 
 impl SharedCounts {
-    pub(super) fn new(shards: usize) -> Self {
+    pub(super) fn new(shards: usize, version: &Version) -> Self {
         Self {
+            newest: AtomicI64::new(version.zxid().0),
             by_shard: (0..shards).map(|_| AtomicU64::new(0)).collect(),
             trace_mask: AtomicI64::new(TRACE_MASK_DEFAULT),
             ..Self::default()
@@ -141,6 +150,16 @@ pub(super) struct Shard {
     shared: Arc<SharedCounts>,
     state: RefCell<State>,
     to_replica: Sender<ToReplicaInbox>,
+    inbox: RefCell<Inbox>,
+}
+
+/// What comes to the shard.
+struct Inbox {
+    receiver: Receiver<ToShardInbox>,
+    /// Room for what is taken; empty in between.
+    messages: Vec<ToShardInbox>,
+    /// The task that waits for it.
+    main: Option<Waker>,
 }
 
 /// What changes.
@@ -159,6 +178,8 @@ struct State {
     sender: Option<Waker>,
     /// Readers that wait until `outgoing` is sent.
     waiting_for_send: Vec<Waker>,
+    /// Readers that wait for a version that is on its way.
+    waiting_for_version: Vec<Waker>,
     /// Connections with something in `out`, to be flushed at the end of the turn.
     dirty: Vec<u32>,
     load: Rc<Load>,
@@ -179,7 +200,7 @@ pub(super) async fn run(
     options: Arc<ShardOptions>,
     shared: Arc<SharedCounts>,
     (standing, version): (Standing, Version),
-    (own_inbox, mut inbox): (Sender<ToShardInbox>, Receiver<ToShardInbox>),
+    (own_inbox, receiver): (Sender<ToShardInbox>, Receiver<ToShardInbox>),
     to_replica: Sender<ToReplicaInbox>,
 ) {
     let shard = Rc::new(Shard {
@@ -195,6 +216,7 @@ pub(super) async fn run(
             is_sending: false,
             sender: None,
             waiting_for_send: Vec::new(),
+            waiting_for_version: Vec::new(),
             dirty: Vec::new(),
             load: Rc::default(),
             waiting_for_room: Vec::new(),
@@ -206,43 +228,111 @@ pub(super) async fn run(
         }),
         options,
         to_replica,
+        inbox: RefCell::new(Inbox { receiver, messages: Vec::with_capacity(INBOX_TAKE_MAX), main: None }),
     });
     let (ticking, sending) = (shard.clone(), shard.clone());
     spawn_local(async move { ticking.tick().await });
     spawn_local(async move { sending.keep_sending().await });
-    let mut messages = Vec::with_capacity(INBOX_TAKE_MAX);
-    while inbox.recv_many(&mut messages, INBOX_TAKE_MAX).await.is_ok() {
-        for message in messages.drain(..) {
-            match message {
-                ToShardInbox::Accepted(accepted, door) => shard.clone().adopt(accepted, door),
-                ToShardInbox::Replica(message) => shard.hear(message),
-                ToShardInbox::Facts(ticket, facts) => {
-                    shard.state.borrow_mut().hear_facts(&shard.options, &shard.shared, number, ticket, facts);
-                }
-            }
-        }
+    while shard.receive().await {
         shard.clone().end_turn();
-        if shard.state.borrow().is_stopping {
-            break;
-        }
     }
     shard.drain().await;
 }
 
 impl Shard {
+    /// Waits for messages and handles them. Whether more may come.
+    async fn receive(self: &Rc<Self>) -> bool {
+        let received = poll_fn(|cx| {
+            if self.state.borrow().is_stopping {
+                return Poll::Ready(Err(Closed));
+            }
+            let Inbox { receiver, messages, main } = &mut *self.inbox.borrow_mut();
+            if !main.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+                *main = Some(cx.waker().clone());
+            }
+            receiver.poll_recv_many(cx, messages, INBOX_TAKE_MAX)
+        })
+        .await;
+        self.handle_received();
+        received.is_ok() && !self.state.borrow().is_stopping
+    }
+
+    /// Handles what has been taken from the inbox.
+    fn handle_received(self: &Rc<Self>) {
+        let mut messages = std::mem::take(&mut self.inbox.borrow_mut().messages);
+        for message in messages.drain(..) {
+            match message {
+                ToShardInbox::Accepted(accepted, door) => self.clone().adopt(accepted, door),
+                ToShardInbox::Replica(message) => self.hear(message),
+                ToShardInbox::Facts(ticket, facts) => {
+                    self.state.borrow_mut().hear_facts(&self.options, &self.shared, self.number, ticket, facts);
+                }
+            }
+        }
+        self.inbox.borrow_mut().messages = messages;
+    }
+
+    /// Whether another shard may have shown a newer version than this one has.
+    fn is_behind(&self) -> bool {
+        // One shard alone has shown what it has shown.
+        self.shared.by_shard.len() > 1
+            && self.state.borrow().version.zxid().0 < self.shared.newest.load(Ordering::SeqCst)
+    }
+
+    /// Takes what the replica has sent, until this shard's version is one that no other shard has gone beyond when this was called.
+    /// To be called between reading requests and answering them.
+    async fn catch_up(self: &Rc<Self>) {
+        if !self.is_behind() {
+            return;
+        }
+        let goal = self.shared.newest.load(Ordering::SeqCst);
+        // Nearly always it is in the inbox already.
+        let taken = {
+            let Inbox { receiver, messages, .. } = &mut *self.inbox.borrow_mut();
+            receiver.try_recv_many(messages, INBOX_TAKE_MAX)
+        };
+        if taken.is_ok() {
+            self.handle_received();
+        }
+        if self.state.borrow().is_stopping
+            && let Some(main) = &self.inbox.borrow().main
+        {
+            main.wake_by_ref();
+        }
+        poll_fn(|cx| {
+            let state = &mut *self.state.borrow_mut();
+            // It may step back, too: then what was there before is not to be seen any more.
+            if state.is_stopping || state.version.zxid().0 >= goal.min(self.shared.newest.load(Ordering::SeqCst)) {
+                return Poll::Ready(());
+            }
+            state.waiting_for_version.push(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
     /// What the replica says.
     fn hear(&self, message: ToShard) {
         let state = &mut *self.state.borrow_mut();
         match message {
-            ToShard::Published(published) => state.publish(&self.options, self.number, &published),
+            ToShard::Published(published) => {
+                state.publish(&self.options, self.number, &published);
+                state.waiting_for_version.drain(..).for_each(Waker::wake);
+            }
             ToShard::Displaced(connection) => state.close_at_once(connection),
             ToShard::Tell(ask) => {
                 let part = state.part(&self.options, ask.question);
                 state.outgoing.items.push(ShardItem::Told(ask, part));
             }
             ToShard::Answer(ask, gathered) => state.answer_word(&self.options, &self.shared, ask, &gathered),
-            ToShard::Standing(standing, version) => state.stand(standing, version),
-            ToShard::Stop => state.is_stopping = true,
+            ToShard::Standing(standing, version) => {
+                state.stand(standing, version);
+                state.waiting_for_version.drain(..).for_each(Waker::wake);
+            }
+            ToShard::Stop => {
+                state.is_stopping = true;
+                state.waiting_for_version.drain(..).for_each(Waker::wake);
+            }
         }
     }
 

@@ -39,6 +39,7 @@ impl Shard {
     async fn read_on(self: &Rc<Self>, slot: u32, stream: &Rc<Stream>, mut bytes: Vec<u8>) {
         let is_secured = self.state.borrow_mut().connections.get_mut(slot).is_some_and(|own| own.tls.is_some());
         loop {
+            self.catch_up().await;
             let flow = self.take(slot, &mut bytes);
             self.clone().end_turn();
             match flow {
