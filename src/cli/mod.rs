@@ -2,6 +2,7 @@
 
 mod advice;
 mod args;
+mod bench;
 pub mod client;
 mod describe;
 mod folder;
@@ -43,6 +44,7 @@ pub fn main() -> ExitCode {
     match cli.command.unwrap_or_else(|| Command::Run(RunArgs::default())) {
         Command::Run(args) => run::run(&args),
         Command::Shell(args) => shell::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Log(command) => log::run(&command),
         Command::Snapshot(command) => snapshot::run(&command),
     }

@@ -10,7 +10,7 @@ use crate::ids::{Epoch, SessionId, Zxid};
 use crate::pipeline::{Request, Sink};
 use crate::replica::event::{Action, LinkId, Now};
 use crate::replica::message::Standing;
-use crate::replica::node::{Replica, SESSION_RESERVE_BYTES, Stalled};
+use crate::replica::node::{Replica, STALLED_BYTES_MAX, Stalled};
 use crate::session::Owner;
 use crate::time::Instant;
 use crate::tree::Version;
@@ -44,6 +44,26 @@ struct Link {
 pub(in crate::replica) struct LearnerRequest {
     pub(in crate::replica) request: ForwardedRequest,
     pub(in crate::replica) identities: Vec<Id<'static>>,
+}
+
+impl LearnerRequest {
+    /// As the pipeline takes it.
+    fn request(&self, link: LinkId) -> Request<'_> {
+        Request {
+            session: self.request.session,
+            xid: Xid(self.request.cxid),
+            op: self.request.op,
+            body: &self.request.body,
+            identities: &self.identities,
+            owner: Owner::learner(link.0),
+        }
+    }
+
+    /// What it takes in memory, about.
+    pub(in crate::replica) fn len(&self) -> usize {
+        let identities = self.identities.iter().map(|id| 64 + id.scheme.len() + id.id.len());
+        128 + self.request.body.len() + identities.sum::<usize>()
+    }
 }
 
 /// Sessions with their timeouts, as a snapshot has them.
@@ -134,7 +154,11 @@ impl Replica {
                     }
                 }
                 // What a packet brought is done before the next one: a request is answered in the state that it found.
-                self.drive_leader(now);
+                while let Some(leading) = self.leading()
+                    && let Some(action) = leading.zab.poll_between()
+                {
+                    self.do_leader(now, action);
+                }
             }
         }
     }
@@ -143,6 +167,13 @@ impl Replica {
         self.flush_link(link);
         self.actions.push_back(Action::CloseLink(link));
         self.handle_link_closed(link);
+    }
+
+    /// A state is still on its way to a learner: it is not late.
+    pub(in crate::replica) fn handle_link_progress(&mut self, now: Now, link: LinkId) {
+        if let Some(leading) = self.leading() {
+            leading.zab.snapshot_progress(now.instant, link);
+        }
     }
 
     pub(in crate::replica) fn handle_link_closed(&mut self, link: LinkId) {
@@ -155,41 +186,45 @@ impl Replica {
 
     /// Does what the leader's machine says, until it has nothing more to say.
     pub(super) fn drive_leader(&mut self, now: Now) {
-        while let Some(Ensemble { role: Role::Leading(leading), .. }) = self.ensemble.as_deref_mut()
+        while let Some(leading) = self.leading()
             && let Some(action) = leading.zab.poll()
         {
-            match action {
-                LeaderAction::SaveEpochs { accepted, current } => self.save_epochs(accepted, current),
-                LeaderAction::Send { link, packet } => {
-                    if let Some(entry) = leading.links.get_mut(&link) {
-                        packet.encode(&mut entry.out);
-                    }
+            self.do_leader(now, action);
+        }
+    }
+
+    fn do_leader(&mut self, now: Now, action: LeaderAction) {
+        match action {
+            LeaderAction::SaveEpochs { accepted, current } => self.save_epochs(accepted, current),
+            LeaderAction::Send { link, packet } => {
+                if let Some(entry) = self.leading().and_then(|leading| leading.links.get_mut(&link)) {
+                    packet.encode(&mut entry.out);
                 }
-                LeaderAction::SendSnapshot { link, zxid } => self.send_snapshot(link, zxid),
-                LeaderAction::Close { link, why } => {
-                    tracing::info!(?link, why, "the connection of a learner is closed");
-                    self.close_link(link);
-                }
-                LeaderAction::Established { epoch } => self.establish(now, epoch),
-                LeaderAction::Commit { through } => self.committed(through),
-                LeaderAction::Request { link, request, identities } => {
-                    self.handle_forwarded(now, link, LearnerRequest { request, identities });
-                }
-                LeaderAction::Revalidate { link, session, timeout_ms } => {
-                    let owner = Owner::learner(link.0);
-                    let is_valid = self.pipeline.revalidate(now.instant, session, timeout_ms, owner);
-                    if let Some(leading) = self.leading() {
-                        leading.zab.revalidated(link, session, is_valid);
-                    }
-                }
-                LeaderAction::Touch { sessions, .. } => {
-                    for (session, timeout_ms) in sessions {
-                        self.pipeline.sessions_mut().touch_for(session, timeout_ms, now.instant);
-                    }
-                }
-                LeaderAction::SyncDone => self.sync_confirmed(),
-                LeaderAction::StepDown { why } => self.stand_down(now, &why),
             }
+            LeaderAction::SendSnapshot { link, zxid } => self.send_snapshot(link, zxid),
+            LeaderAction::Close { link, why } => {
+                tracing::info!(?link, why, "the connection of a learner is closed");
+                self.close_link(link);
+            }
+            LeaderAction::Established { epoch } => self.establish(now, epoch),
+            LeaderAction::Commit { through } => self.committed(through),
+            LeaderAction::Request { link, request, identities } => {
+                self.handle_forwarded(now, link, LearnerRequest { request, identities });
+            }
+            LeaderAction::Revalidate { link, session, timeout_ms } => {
+                let owner = Owner::learner(link.0);
+                let is_valid = self.pipeline.revalidate(now.instant, session, timeout_ms, owner);
+                if let Some(leading) = self.leading() {
+                    leading.zab.revalidated(link, session, is_valid);
+                }
+            }
+            LeaderAction::Touch { sessions, .. } => {
+                for (session, timeout_ms) in sessions {
+                    self.pipeline.sessions_mut().touch_for(session, timeout_ms, now.instant);
+                }
+            }
+            LeaderAction::SyncDone => self.sync_confirmed(),
+            LeaderAction::StepDown { why } => self.stand_down(now, &why),
         }
     }
 
@@ -202,6 +237,8 @@ impl Replica {
         ensemble.history.epoch_started(epoch);
         ensemble.epoch = epoch;
         ensemble.commits = 0;
+        ensemble.fruitless = 0;
+        self.stats.proposal_size = [0; 3];
         tracing::info!(epoch = epoch.0, zxid = %self.published, "this server leads");
         self.stand(Standing::Leading);
     }
@@ -253,21 +290,29 @@ impl Replica {
 
     /// A learner's client wants something.
     fn handle_forwarded(&mut self, now: Now, link: LinkId, request: LearnerRequest) {
-        if self.stalled.is_empty() && self.has_room_for_forwarded(&request) {
+        if self.stalled.is_empty() && self.has_room_for_forwarded(link, &request) {
             self.process_forwarded(now, link, &request);
-        } else {
-            self.stalled.push_back(Stalled::Forwarded(link, request));
+            return;
+        }
+        self.stalled_bytes += request.len();
+        self.stalled.push_back(Stalled::Forwarded(link, request));
+        if self.stalled_bytes > STALLED_BYTES_MAX {
+            tracing::warn!(?link, "its requests that wait for room in the log are too many: closed");
+            self.close_link(link);
+            let bytes = &mut self.stalled_bytes;
+            self.stalled.retain(|stalled| match stalled {
+                Stalled::Forwarded(other, request) if *other == link => {
+                    *bytes -= request.len();
+                    false
+                }
+                _ => true,
+            });
         }
     }
 
     /// As for a shard's item; but its client has to be answered by a transaction, so on a full disk it waits for room for that.
-    pub(in crate::replica) fn has_room_for_forwarded(&self, request: &LearnerRequest) -> bool {
-        if request.request.op == OpCode::SYNC {
-            return true;
-        }
-        let is_of_session = matches!(request.request.op, OpCode::CREATE_SESSION | OpCode::CLOSE_SESSION);
-        !self.is_deciding()
-            || self.room_for(request.request.body.len(), if is_of_session { 0 } else { SESSION_RESERVE_BYTES })
+    pub(in crate::replica) fn has_room_for_forwarded(&self, link: LinkId, learner: &LearnerRequest) -> bool {
+        !self.is_deciding() || self.has_room_for_write(&learner.request(link))
     }
 
     pub(in crate::replica) fn process_forwarded(&mut self, now: Now, link: LinkId, learner: &LearnerRequest) {
@@ -281,14 +326,7 @@ impl Replica {
             }
             return;
         }
-        let request = Request {
-            session: learner.request.session,
-            xid: Xid(learner.request.cxid),
-            op: learner.request.op,
-            body: &learner.request.body,
-            identities: &learner.identities,
-            owner: Owner::learner(link.0),
-        };
+        let request = learner.request(link);
         let frame_start = self.open.frames.len();
         let mut sink = Sink { log: &mut self.record, reply: &mut self.open.frames, changes: &mut self.open.changes };
         let done = self.pipeline.process_forwarded(now.wall, now.instant, &request, &mut sink);
