@@ -4,9 +4,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::dynamic::DynamicFiles;
 use super::*;
 use crate::admin::status::{About as Told, ConfStatus, EnvironmentStatus, MemberStatus};
 use crate::ids::ServerId;
+use crate::quorum::ChangeRules;
 use crate::time::Instant;
 use crate::zab::HistoryOptions;
 use crate::{pipeline, replica, server, storage, tree};
@@ -189,6 +191,12 @@ impl QuorumConfig {
         let defaults = server::options::EnsembleOptions::new(my_id, membership);
         server::options::EnsembleOptions {
             replica: replica::EnsembleOptions {
+                last_seen: self.last_seen.clone().map(Arc::new),
+                reconfig_enabled: config.tree.reconfig_enabled,
+                change_rules: ChangeRules {
+                    standalone_enabled: self.standalone_enabled,
+                    multi_address: self.multi_address,
+                },
                 tick_ms: config.session.tick_ms,
                 init_limit: self.init_limit,
                 sync_limit: self.sync_limit,
@@ -217,6 +225,12 @@ impl QuorumConfig {
                 dial_budget: tick * dial_ticks,
                 dial_pause: Duration::from_millis(u64::from(self.dial_pause_ms)),
                 ..defaults.peers
+            },
+            config_store: match &self.config_files {
+                ConfigFiles::None => None,
+                ConfigFiles::Static(file) | ConfigFiles::Dynamic(file) => {
+                    Some(Arc::new(DynamicFiles::new(file.clone(), my_id, &self.ensemble, self.last_seen.as_ref())))
+                }
             },
         }
     }

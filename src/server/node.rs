@@ -137,9 +137,11 @@ impl Server {
         let recovery = clock::now().since(begun);
         let (doors, [address, secure_address]) = open_doors(&options)?;
         options.storage = options.storage.checked();
+        let mut config_store = None;
         let ensemble = match options.ensemble.take() {
             None => None,
             Some(ensemble) => {
+                config_store = ensemble.config_store;
                 let election_port = peers::open_election_port(&ensemble.peers)?;
                 Some((ensemble.replica, EnsembleWiring { peers: ensemble.peers, election_port }))
             }
@@ -164,7 +166,7 @@ impl Server {
         let reports = to_replica.clone();
         let (disk, core, how) = (folder.disk, recovered.core, storage_folder::how_to_recover(&options));
         let log = limits::spawn_thread("zoo-log", options.cores.log, move || {
-            log_thread::run(disk, core, &how, log_inbox, &reports)
+            log_thread::run(disk, core, &how, config_store.as_deref(), log_inbox, &reports)
         })
         .map_err(StartError::Thread)?;
 

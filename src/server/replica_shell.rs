@@ -190,6 +190,12 @@ impl Hands {
                     self.watch.snapshot_begun = None;
                     let _ = self.log.send(LogCommand::Install { version, sessions, log_id: process::random() }).await;
                 }
+                Action::Configure { committed, last_seen } => {
+                    if let Some(peers) = &self.peers {
+                        peers.configure(committed.clone(), last_seen.clone());
+                    }
+                    let _ = self.log.send(LogCommand::Configure { committed, last_seen }).await;
+                }
                 action => self.speak(action),
             }
         }
@@ -226,6 +232,7 @@ impl Hands {
             Action::Append(_)
             | Action::Snapshot { .. }
             | Action::ToShard(..)
+            | Action::Configure { .. }
             | Action::SaveEpochs { .. }
             | Action::Truncate(_)
             | Action::Install { .. } => panic!("this is not said to another server"),
@@ -247,6 +254,7 @@ impl Hands {
             LogMessage::Reloaded(recovered) => {
                 Event::Truncated(Box::new(Reloaded { tree: recovered.tree, sessions: recovered.sessions }))
             }
+            LogMessage::Configured => Event::Configured,
             LogMessage::EpochsSaved => Event::EpochsSaved,
             LogMessage::EpochsFailed => Event::EpochsFailed,
             LogMessage::TruncateImpossible => Event::TruncateImpossible,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use zoo_server::ids::{ServerId, SessionId};
-use zoo_server::quorum::Membership;
+use zoo_server::quorum::{ChangeRules, Membership};
 use zoo_server::replica::EnsembleOptions;
 use zoo_server::replica::event::{DialId, Event, LinkId};
 use zoo_server::storage::apache::SnapWriter;
@@ -30,6 +30,9 @@ pub fn options(plan: &Plan, server: usize) -> EnsembleOptions {
     EnsembleOptions {
         my_id: server_id(server),
         membership: Arc::new(membership),
+        last_seen: None,
+        reconfig_enabled: true,
+        change_rules: ChangeRules { standalone_enabled: true, multi_address: false },
         tick_ms: plan.tick_ms,
         init_limit: INIT_LIMIT,
         sync_limit: SYNC_LIMIT,

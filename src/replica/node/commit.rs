@@ -41,6 +41,9 @@ impl Replica {
         self.end_segment();
         let batch = std::mem::replace(&mut self.open, OpenBatch::new(self.options.shards));
         let last = batch.last;
+        if let (Some(zxid), Some(membership)) = (last, batch.reconfiguration) {
+            self.propose_configuration(now, zxid, membership);
+        }
         let mut snapshot_sessions = None;
         if let Some(records) = batch.log.finish() {
             self.append(records, batch.records);

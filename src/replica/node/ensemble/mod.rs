@@ -3,6 +3,7 @@
 mod disk;
 mod following;
 mod leading;
+mod reconfiguring;
 mod report;
 mod waiting;
 
@@ -19,7 +20,7 @@ use super::Replica;
 use crate::election::{self, Election, ElectionAction, Outcome};
 use crate::ids::{Epoch, ServerId, Zxid};
 use crate::pipeline::{self, Pipeline};
-use crate::quorum::Membership;
+use crate::quorum::{ChangeRules, Membership};
 use crate::replica::batch::OpenBatch;
 use crate::replica::event::{Action, DialId, Now, Options};
 use crate::replica::message::{Standing, ToShard};
@@ -37,8 +38,14 @@ const READ_ONLY_PATIENCE_MIN: Duration = Duration::from_secs(2);
 pub struct EnsembleOptions {
     /// This server.
     pub my_id: ServerId,
-    /// All servers, this one among them.
+    /// The configuration that holds: all servers, this one among them.
     pub membership: Arc<Membership>,
+    /// A newer one that was proposed and may hold already (Apache's `.dynamic.next`).
+    pub last_seen: Option<Arc<Membership>>,
+    /// `reconfigEnabled`: whether configurations change, by clients, or by what other servers know.
+    pub reconfig_enabled: bool,
+    /// What every configuration has to keep to.
+    pub change_rules: ChangeRules,
     /// `tickTime`, milliseconds.
     pub tick_ms: u32,
     /// `initLimit`: ticks that a learner may take to connect and to synchronise.
@@ -95,6 +102,10 @@ pub(super) struct Ensemble {
     pub(super) epoch: Epoch,
     /// The last leader's records did not fit: the next is asked for its whole state.
     pub(super) want_snapshot: bool,
+    /// Configurations that are being saved.
+    pub(super) configuring: u32,
+    /// The server that a reconfiguration named as the leader: it is followed without an election.
+    pub(super) designated: Option<ServerId>,
 }
 
 /// What the storage does for a member beside appending.
@@ -138,6 +149,8 @@ impl Ensemble {
         options.init_limit = self.options.init_limit;
         options.sync_limit = self.options.sync_limit;
         options.max_time_to_wait_for_epoch_ms = self.options.epoch_wait_max_ms;
+        options.last_seen = self.options.last_seen.clone();
+        options.reconfig_enabled = self.options.reconfig_enabled;
         options.force_snapshot_sync = self.options.force_snapshot_sync;
         options.want_snapshot = std::mem::take(&mut self.want_snapshot);
         options
@@ -162,12 +175,14 @@ impl Replica {
             local_sessions: ensemble.local_sessions,
             local_sessions_upgrading: ensemble.local_session_upgrading,
         });
-        let election = Election::new(election::Options {
+        let mut election = Election::new(election::Options {
+            reconfig_enabled: ensemble.reconfig_enabled,
             finalize_wait_ms: ensemble.finalize_wait_ms,
             notification_interval_min_ms: ensemble.notification_min_ms,
             notification_interval_max_ms: ensemble.notification_max_ms,
             ..election::Options::new(ensemble.my_id, ensemble.membership.clone())
         });
+        election.set_membership(now.instant, ensemble.membership.clone(), ensemble.last_seen.clone());
         let mut replica = Self::new(options, pipeline, now);
         replica.ensemble = Some(Box::new(Ensemble {
             election,
@@ -187,6 +202,8 @@ impl Replica {
             commits: 0,
             epoch: Epoch(0),
             want_snapshot: false,
+            configuring: 0,
+            designated: None,
             options: ensemble,
         }));
         replica.show_config(now);
@@ -301,7 +318,10 @@ impl Replica {
         // Records of an epoch prove that its beginning is held, as `zab` reckons too: a vote that said less would elect a leader
         // whom this server's ACKEPOCH tells that it is behind.
         let current = ensemble.epochs.current.max(ensemble.log_end.epoch());
-        ensemble.election.start(now.instant, ensemble.log_end, current);
+        match ensemble.take_designated() {
+            Some(leader) => ensemble.election.designate(leader, ensemble.log_end, current),
+            None => ensemble.election.start(now.instant, ensemble.log_end, current),
+        }
         true
     }
 
@@ -314,13 +334,7 @@ impl Replica {
                 self.actions.push_back(Action::Notify { to, bytes: bytes.into() });
             }
             ElectionAction::Elected(outcome) => self.take_role(now, &outcome),
-            ElectionAction::MembershipSeen(membership) => {
-                // To take over another configuration is a reconfiguration, which is not built yet.
-                tracing::warn!(
-                    version = membership.version,
-                    "another server has a newer configuration: not taken over"
-                );
-            }
+            ElectionAction::MembershipSeen(membership) => self.configuration_learned(now, membership),
             ElectionAction::VoterLooking(voter) => {
                 if let Role::Leading(leading) = &mut ensemble.role {
                     leading.zab.voter_looking(now.instant, voter);

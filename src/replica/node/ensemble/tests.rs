@@ -51,6 +51,9 @@ fn replica(id: i64, membership: &Arc<Membership>, now: Now) -> Replica {
     let ensemble = EnsembleOptions {
         my_id: ServerId(id),
         membership: membership.clone(),
+        last_seen: None,
+        reconfig_enabled: true,
+        change_rules: ChangeRules { standalone_enabled: true, multi_address: false },
         tick_ms: 2000,
         init_limit: 10,
         sync_limit: 5,
@@ -130,6 +133,7 @@ impl World {
         while let Some(action) = replica.poll_action() {
             match action {
                 Action::Append(batch) => self.events.push_back((id, Event::LogDurable(batch.last()))),
+                Action::Configure { .. } => self.events.push_back((id, Event::Configured)),
                 Action::SaveEpochs { .. } => self.events.push_back((id, Event::EpochsSaved)),
                 Action::ToShard(_, message) => self.told.entry(id).or_default().push(message),
                 Action::Notify { to, bytes } => {
