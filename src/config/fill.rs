@@ -105,7 +105,6 @@ impl Config {
         let about = server::options::About {
             told: Told { conf: self.conf_status(), environment: start.environment.clone() },
             client_port: self.client.listen.map_or(0, |listen| listen.port),
-            voters: self.quorum.as_ref().map_or(0, |quorum| quorum.ensemble.participants().count() as u64),
             data_folder: snapshot_folder.clone(),
             log_folder: log_folder.clone(),
             started: start.now,
@@ -325,7 +324,7 @@ mod tests {
         let environment = EnvironmentStatus::default();
         let options = config.server_options(&Start { now: Instant(5), random: [1, 2, 3], environment, has_ipv6: true });
         assert_eq!((options.server_id, options.shard.leader_serves), (ServerId(2), false));
-        assert_eq!((options.shard.about.voters, options.listen.map(|listen| listen.port())), (3, Some(2182)));
+        assert_eq!(options.listen.map(|listen| listen.port()), Some(2182));
         let conf = options.shard.about.told.conf.member.as_ref().unwrap();
         assert_eq!((conf.quorum_port, conf.election_port, conf.init_limit), (2882, 3882, 7));
         assert!(conf.membership.starts_with("server.1=h1:2881:3881:participant;0.0.0.0:2181\n"), "{}", conf.membership);

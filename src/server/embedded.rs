@@ -186,7 +186,6 @@ impl ZookeeperServer {
         if let Some((id, membership)) = &self.member {
             options.server_id = *id;
             options.ensemble = Some(EnsembleOptions::new(*id, membership.clone()));
-            Arc::make_mut(&mut options.shard.about).voters = membership.participants().count() as u64;
         }
         options
     }

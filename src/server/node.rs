@@ -6,7 +6,6 @@
 //! ```
 
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -27,7 +26,7 @@ use crate::session::{Sessions, first_id};
 use crate::storage::StorageError;
 use crate::zab::{History, HistoryOptions};
 
-use super::acceptor::{self, Limits};
+use super::acceptor::{Doorman, Limits};
 use super::log_thread::{self, Ended};
 use super::options::Options;
 use super::peers;
@@ -40,6 +39,9 @@ const SHARD_INBOX_MAX: usize = 1024;
 
 /// Messages that may wait for the replica.
 const REPLICA_INBOX_MAX: usize = 1024;
+
+/// Moves to other ports that may wait; each comes with a reconfiguration.
+const DOORMAN_INBOX_MAX: usize = 64;
 
 /// Commands that may wait for the log. Never reached, and must not be: the log waits for the replica, so the replica must not wait
 /// for the log. Appends that wait are of at least 4 MiB each, and no more are given than two segments have room for.
@@ -137,13 +139,14 @@ impl Server {
         let recovery = clock::now().since(begun);
         let (doors, [address, secure_address]) = open_doors(&options)?;
         options.storage = options.storage.checked();
+        let (to_doorman, doorman_inbox) = inbox::channel(DOORMAN_INBOX_MAX);
         let mut config_store = None;
         let ensemble = match options.ensemble.take() {
             None => None,
             Some(ensemble) => {
                 config_store = ensemble.config_store;
                 let election_port = peers::open_election_port(&ensemble.peers)?;
-                Some((ensemble.replica, EnsembleWiring { peers: ensemble.peers, election_port }))
+                Some((ensemble.replica, EnsembleWiring { peers: ensemble.peers, election_port, doorman: to_doorman }))
             }
         };
         options.pipeline.txn_bytes_max = options.storage.record_len_max.saturating_sub(TXN_OVERHEAD_BYTES);
@@ -185,6 +188,7 @@ impl Server {
                 (Replica::join(options.replica.clone(), member, pipeline, epochs, history, now), Some(wiring))
             }
         };
+        let shared = Arc::new(SharedCounts::new(options.cores.shards.len()));
         let (standing, version) = (replica.standing(), replica.published_version().clone());
         let executor_options = executor::Options { spin: options.cores.spin, ..executor::Options::default() };
         let wiring = Wiring {
@@ -194,15 +198,16 @@ impl Server {
             drain_timeout: options.shard.drain_timeout,
             recovery,
             ensemble,
+            shared: shared.clone(),
         };
         let replica = executor::spawn("zoo-replica", options.cores.replica, executor_options.clone(), move || {
             replica_shell::run(replica, replica_inbox, wiring)
         })?;
 
-        let shared = Arc::new(SharedCounts::new(options.cores.shards.len()));
         let shard_options = Arc::new(options.shard);
         let limits = Limits { per_address: options.connections_per_address_max, total: options.connections_max };
-        let mut doors = Some(doors);
+        let mut doors = Some((doors, doorman_inbox));
+        let backlog = options.listen_backlog;
         let mut shards = Vec::new();
         for (number, (core, inbox)) in options.cores.shards.iter().zip(shard_inboxes).enumerate() {
             let number = u8::try_from(number).expect("there are at most 256 shards");
@@ -215,9 +220,10 @@ impl Server {
                 *core,
                 executor_options.clone(),
                 move || async move {
-                    for (listener, door) in doors.into_iter().flatten() {
-                        let (shared, to_shards) = (shared.clone(), to_shards.clone());
-                        spawn_local(acceptor::run((Rc::new(listener), door), limits, shared, to_shards));
+                    if let Some((doors, doorman_inbox)) = doors {
+                        let mut doorman = Doorman::new(limits, backlog, shared.clone(), to_shards);
+                        doors.into_iter().for_each(|(listener, door)| doorman.open(listener, door));
+                        spawn_local(doorman.stay(doorman_inbox));
                     }
                     shard::run(number, shard_options, shared, (standing, version), inbox, to_replica).await;
                 },

@@ -70,7 +70,6 @@ impl Options {
         let about = About {
             told: admin::status::About::default(),
             client_port: 0,
-            voters: 0,
             data_folder: folder.to_owned(),
             log_folder: folder.to_owned(),
             started: clock::now(),
@@ -288,8 +287,6 @@ pub struct About {
     pub told: admin::status::About,
     /// The port that is really listened on.
     pub client_port: u16,
-    /// Members of the ensemble that vote; 0 for a server that stands alone.
-    pub voters: u64,
     /// Where snapshots are kept.
     pub data_folder: PathBuf,
     /// Where the log is kept.

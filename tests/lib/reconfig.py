@@ -8,9 +8,11 @@ The first configuration names no client ports, as they stand in each zoo.cfg; on
 
 import os
 import re
+import socket
 
 from client import OK, Client, Gone, Refused
 from frames import Op, Reader, path_watch, string
+from servers import free_port
 
 RECONFIG = 16
 NEW_CONFIG_NO_QUORUM, RECONFIG_IN_PROGRESS = -13, -14
@@ -68,9 +70,12 @@ def members(ensemble):
     return {int(identity): role for identity, role in LINE.findall(texts.pop())}
 
 
-def reconfig(ensemble, joining=None, leaving=(), through=None):
-    """Asks until it is done: another one may be under way, or a joiner not yet in step. Waits until all show it."""
+def reconfig(ensemble, joining=None, leaving=(), through=None, ports=None):
+    """Asks until it is done: another one may be under way, or a joiner not yet in step. Waits until all show it. `ports`: where
+    clients find some of those that join from then on."""
     due = dict(ensemble.wait("all show one configuration", lambda: members(ensemble)))
+    for identity, port in (ports or {}).items():
+        ensemble[identity].port = port
     due.update(joining or {})
     for identity in leaving:
         due.pop(identity, None)
@@ -94,6 +99,14 @@ def reconfig(ensemble, joining=None, leaving=(), through=None):
     return due
 
 
+def is_open(host, port):
+    try:
+        socket.create_connection((host, port), timeout=5.0).close()
+        return True
+    except OSError:
+        return False
+
+
 def growing_and_shrinking(ensemble, load):
     """The scenario that every mixture goes through; the ensemble begins with 1, 2, 3, and 4 waits."""
     wait = ensemble.wait
@@ -108,6 +121,16 @@ def growing_and_shrinking(ensemble, load):
     ensemble.kill(silent)
     load.progress()
     ensemble.start([silent])
+    load.progress()
+
+    # Clients find 4 at another port, and no more at the one before; those that it has stay.
+    host, port = ensemble.addresses()[4]
+    client = Client(host, port, timeout_ms=20_000)
+    reconfig(ensemble, {4: "participant"}, ports={4: free_port()})
+    if client.create("/moved")[0] != OK:
+        raise Unexpected("a client of the port before is not served any more")
+    client.end()
+    wait("the port before is closed", lambda: not is_open(host, port))
     load.progress()
 
     # The leader is taken out: another one leads, and it follows without a vote.

@@ -31,6 +31,7 @@ use std::task::{Context, Poll};
 use std::thread;
 use std::time::Duration;
 
+pub(super) use events::Signal;
 pub(super) use outbox::Body;
 
 use super::options::PeerOptions;
