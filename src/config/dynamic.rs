@@ -196,7 +196,7 @@ fn write(file: &Path, bytes: &[u8]) -> Result<(), String> {
     }
     written.write_all(bytes).and_then(|()| written.sync_all()).map_err(|error| problem("written", error))?;
     fs::rename(&beside, &real).map_err(|error| problem("replaced", error))?;
-    let folder = real.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = real.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| problem("synced", error))
 }
 

@@ -191,7 +191,6 @@ impl QuorumConfig {
         server::options::EnsembleOptions {
             replica: replica::EnsembleOptions {
                 last_seen: self.last_seen.clone().map(Arc::new),
-                reconfig_enabled: config.tree.reconfig_enabled,
                 change_rules: ChangeRules {
                     standalone_enabled: self.standalone_enabled,
                     multi_address: self.multi_address,

@@ -146,7 +146,6 @@ impl EnsembleOptions {
             my_id,
             membership: membership.clone(),
             last_seen: None,
-            reconfig_enabled: false,
             change_rules: ChangeRules { standalone_enabled: true, multi_address: false },
             tick_ms: 2000,
             init_limit: 10,

@@ -31,7 +31,6 @@ pub fn options(plan: &Plan, server: usize) -> EnsembleOptions {
         my_id: server_id(server),
         membership: Arc::new(membership),
         last_seen: None,
-        reconfig_enabled: true,
         change_rules: ChangeRules { standalone_enabled: true, multi_address: false },
         tick_ms: plan.tick_ms,
         init_limit: INIT_LIMIT,

@@ -330,6 +330,7 @@ impl World {
             session_timeout_min_ms: 2 * tick,
             session_timeout_max_ms: 20 * tick,
             txn_bytes_max: RECORD_LEN_MAX - 4096,
+            reconfig_enabled: true,
             ..pipeline::Options::default()
         };
         let zxid = recovered.tree.view().zxid();

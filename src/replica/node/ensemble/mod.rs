@@ -42,8 +42,6 @@ pub struct EnsembleOptions {
     pub membership: Arc<Membership>,
     /// A newer one that was proposed and may hold already (Apache's `.dynamic.next`).
     pub last_seen: Option<Arc<Membership>>,
-    /// `reconfigEnabled`: whether configurations change, by clients, or by what other servers know.
-    pub reconfig_enabled: bool,
     /// What every configuration has to keep to.
     pub change_rules: ChangeRules,
     /// `tickTime`, milliseconds.
@@ -77,6 +75,8 @@ pub struct EnsembleOptions {
 /// What a member keeps whatever its role is.
 pub(super) struct Ensemble {
     pub(super) options: EnsembleOptions,
+    /// Whether configurations change, by clients or by what other servers know: as the pipeline was told.
+    pub(super) reconfig_enabled: bool,
     pub(super) election: Election,
     pub(super) epochs: Epochs,
     /// The newest records of the history, through the last one that was applied.
@@ -150,7 +150,7 @@ impl Ensemble {
         options.sync_limit = self.options.sync_limit;
         options.max_time_to_wait_for_epoch_ms = self.options.epoch_wait_max_ms;
         options.last_seen = self.options.last_seen.clone();
-        options.reconfig_enabled = self.options.reconfig_enabled;
+        options.reconfig_enabled = self.reconfig_enabled;
         options.force_snapshot_sync = self.options.force_snapshot_sync;
         options.want_snapshot = std::mem::take(&mut self.want_snapshot);
         options
@@ -175,8 +175,9 @@ impl Replica {
             local_sessions: ensemble.local_sessions,
             local_sessions_upgrading: ensemble.local_session_upgrading,
         });
+        let reconfig_enabled = pipeline.options().reconfig_enabled;
         let mut election = Election::new(election::Options {
-            reconfig_enabled: ensemble.reconfig_enabled,
+            reconfig_enabled,
             finalize_wait_ms: ensemble.finalize_wait_ms,
             notification_interval_min_ms: ensemble.notification_min_ms,
             notification_interval_max_ms: ensemble.notification_max_ms,
@@ -204,6 +205,7 @@ impl Replica {
             want_snapshot: false,
             configuring: 0,
             designated: None,
+            reconfig_enabled,
             options: ensemble,
         }));
         replica.show_config(now);

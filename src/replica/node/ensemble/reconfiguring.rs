@@ -73,7 +73,7 @@ impl Replica {
 
     /// The leader proposes a configuration, with a transaction or with its NEWLEADER.
     pub(super) fn configuration_proposed(&mut self, now: Now, text: &[u8], is_awaited: bool) {
-        let is_enabled = self.ensemble.as_deref().is_some_and(|ensemble| ensemble.options.reconfig_enabled);
+        let is_enabled = self.ensemble.as_deref().is_some_and(|ensemble| ensemble.reconfig_enabled);
         match read(text).filter(|_| is_enabled) {
             Some(membership) => self.see(now, Some(Arc::new(membership))),
             None if is_enabled => {
@@ -137,7 +137,7 @@ impl Replica {
     fn hold(&mut self, now: Now, membership: Arc<Membership>) -> Option<Arc<Membership>> {
         let ensemble = self.ensemble.as_deref_mut().expect("only members have configurations");
         let options = &mut ensemble.options;
-        if !options.reconfig_enabled || membership.version <= options.membership.version {
+        if !ensemble.reconfig_enabled || membership.version <= options.membership.version {
             return None;
         }
         let before = std::mem::replace(&mut options.membership, membership.clone());

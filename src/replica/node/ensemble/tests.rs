@@ -35,8 +35,8 @@ struct World {
     told: BTreeMap<i64, Vec<ToShard>>,
 }
 
-fn replica(id: i64, membership: &Arc<Membership>, now: Now) -> Replica {
-    let options = pipeline::Options::default();
+fn replica(id: i64, membership: &Arc<Membership>, reconfig_enabled: bool, now: Now) -> Replica {
+    let options = pipeline::Options { reconfig_enabled, ..pipeline::Options::default() };
     let tree = tree::Options { hash_seed: 1, digest_enabled: true, owners: options.owners() };
     let sessions = Sessions::new(2000, first_id(ServerId(id), now.wall));
     let pipeline = Pipeline::new(options, Tree::new(tree), sessions, Zxid::ZERO);
@@ -52,7 +52,6 @@ fn replica(id: i64, membership: &Arc<Membership>, now: Now) -> Replica {
         my_id: ServerId(id),
         membership: membership.clone(),
         last_seen: None,
-        reconfig_enabled: true,
         change_rules: ChangeRules { standalone_enabled: true, multi_address: false },
         tick_ms: 2000,
         init_limit: 10,
@@ -74,6 +73,10 @@ fn replica(id: i64, membership: &Arc<Membership>, now: Now) -> Replica {
 
 impl World {
     fn new() -> Self {
+        Self::with(true)
+    }
+
+    fn with(reconfig_enabled: bool) -> Self {
         let text = "server.1=a:1:2:participant\nserver.2=b:1:2:participant\nserver.3=c:1:2:participant\nversion=0";
         let membership = Arc::new(Membership::parse_text(text).unwrap());
         let mut world = Self {
@@ -88,7 +91,7 @@ impl World {
             told: BTreeMap::new(),
         };
         for id in 1..=3 {
-            let mut replica = replica(id, &membership, world.now());
+            let mut replica = replica(id, &membership, reconfig_enabled, world.now());
             replica.handle(world.now(), Event::LogRoom { admit_through: u64::MAX / 2, full: false });
             world.servers.insert(id, replica);
         }
@@ -299,3 +302,5 @@ fn without_a_leader_those_who_only_read_are_served_and_with_one_all_are() {
     let session = world.open_session(1);
     world.create(1, session, 1, "/a");
 }
+
+mod reconfig;
