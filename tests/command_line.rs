@@ -34,8 +34,11 @@ struct Running {
 impl Running {
     /// Starts it on a port that the system chooses, and waits for its banner.
     fn start(folder: &Path, words: &[&str]) -> Self {
-        let mut child =
-            program(folder).arg("run").args(words).args(["-D", "clientPort=0"]).spawn().expect("the program starts");
+        Self::spawn(program(folder).arg("run").args(words))
+    }
+
+    fn spawn(command: &mut Command) -> Self {
+        let mut child = command.args(["-D", "clientPort=0"]).spawn().expect("the program starts");
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
         let banner: Vec<String> = lines.by_ref().take(5).map(|line| line.expect("text")).collect();
         let Some(port) = banner.last().and_then(|line| line.rsplit(':').next()?.parse().ok()) else {
@@ -57,10 +60,19 @@ impl Running {
     }
 
     /// Sends SIGTERM and waits; its code, and what it had logged.
-    fn terminate(mut self) -> (Option<i32>, String) {
+    fn terminate(self) -> (Option<i32>, String) {
+        self.signal("TERM");
+        self.ended()
+    }
+
+    fn signal(&self, name: &str) {
+        let (name, id) = (format!("-{name}"), self.child.id().to_string());
+        assert!(Command::new("kill").args([name, id]).status().expect("kill runs").success());
+    }
+
+    /// Waits for its end; its code, and what it had logged.
+    fn ended(mut self) -> (Option<i32>, String) {
         let told = Instant::now();
-        let killed = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().expect("kill runs");
-        assert!(killed.success());
         let status = loop {
             if let Some(status) = self.child.try_wait().expect("waited") {
                 break status;
@@ -69,7 +81,9 @@ impl Running {
             std::thread::yield_now();
         };
         let mut stderr = String::new();
-        self.child.stderr.take().expect("piped").read_to_string(&mut stderr).expect("text");
+        if let Some(mut pipe) = self.child.stderr.take() {
+            pipe.read_to_string(&mut stderr).expect("text");
+        }
         (status.code(), stderr)
     }
 }
@@ -192,4 +206,42 @@ fn a_disk_that_fails_ends_the_server_and_says_so() {
     assert_ne!(output.status.code(), Some(0), "it cannot even begin its log");
     let err = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(err.contains("zoo-server: "), "{err}");
+}
+
+#[test]
+fn a_log_that_nobody_takes_harms_nobody() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let words = ["run", "--log-level", "debug"];
+    // Whoever read it has ended.
+    let mut server = Running::spawn(program(dir.path()).args(words));
+    drop(server.child.stderr.take());
+    assert!(server.ask("srvr").starts_with("Zookeeper version"));
+    assert_eq!(server.terminate().0, Some(0));
+    // The disk that it is written to is full.
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("a device that is always full");
+    let server = Running::spawn(program(dir.path()).args(words).stderr(full));
+    assert!(server.ask("srvr").starts_with("Zookeeper version"));
+    assert_eq!(server.terminate().0, Some(0));
+    // Nor does a command that fails.
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("a device that is always full");
+    let status = program(dir.path()).args(["log", "verify", "nowhere"]).stderr(full).status().expect("runs");
+    assert_eq!(status.code(), Some(2));
+}
+
+#[test]
+fn a_terminal_that_goes_ends_the_server_in_order() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let server = Running::start(dir.path(), &[]);
+    // The kernel says it, and the shell says it again.
+    server.signal("HUP");
+    server.signal("HUP");
+    assert_eq!(server.ended(), (Some(0), String::new()));
+
+    let mut nohup = Command::new("nohup");
+    nohup.arg(env!("CARGO_BIN_EXE_zoo-server")).current_dir(dir.path());
+    nohup.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let server = Running::spawn(nohup.arg("run"));
+    server.signal("HUP");
+    assert!(server.ask("srvr").starts_with("Zookeeper version"), "under nohup it stays");
+    assert_eq!(server.terminate().0, Some(0));
 }

@@ -12,7 +12,7 @@ use zoo_server::storage::StorageError;
 use zoo_server::storage::core::{Command, LogCore, Options, Report};
 use zoo_server::storage::disk::{BLOCK_LEN, Disk};
 use zoo_server::storage::dump::{self, LogItem, SnapshotItem};
-use zoo_server::storage::epochs::{ACCEPTED_NAME, CHECK_NAME, CURRENT_NAME, Epochs};
+use zoo_server::storage::epochs::{COPY_NAMES, Epochs};
 use zoo_server::storage::image::ImageSource;
 use zoo_server::storage::log::format::{frame_field, record_field, segment_field, segment_sequence};
 use zoo_server::storage::log::{BatchBuilder, LogTail};
@@ -278,9 +278,9 @@ fn places(name: &str, bytes: &[u8]) -> Places {
             places.fields.extend(fields.map(|field| at + field));
             places.fields.extend((PAYLOAD..BLOCK_LEN).step_by(97).map(|field| at + field));
         }
-    } else if name == CHECK_NAME {
-        places.boundaries.extend([0, 48]);
-        places.fields.extend(0..52);
+    } else if COPY_NAMES.contains(&name) {
+        places.boundaries.extend([0, 24]);
+        places.fields.extend(0..28);
     } else {
         places.boundaries.extend([0, 64, BLOCK_LEN, BLOCK_LEN + 64]);
         places.fields.extend((0..2).flat_map(|slot| (0..68).step_by(4).map(move |field| slot * BLOCK_LEN + field)));
@@ -300,23 +300,6 @@ fn cases(folder: &Folder, other_log: &Files) -> Vec<Case> {
         };
         let lost = name.clone();
         add(name, "missing", Box::new(move |files| drop(files.remove(&lost))));
-        if matches!(&name[..], ACCEPTED_NAME | CURRENT_NAME) {
-            for len in 0..bytes.len() {
-                add(name, "cut", edit(Box::new(move |bytes| bytes.truncate(len))));
-            }
-            for bit in 0..bytes.len() * 8 {
-                add(name, "flipped bit", edit(Box::new(move |bytes| bytes[bit / 8] ^= 1 << (bit % 8))));
-            }
-            for text in ["1", "10", "13", "15", "013", "x", "-14", " 14", "14 ", "99999999999", "", "\0\0"] {
-                if text.as_bytes() != bytes {
-                    add(name, "other text", edit(Box::new(|bytes| *bytes = text.as_bytes().to_vec())));
-                }
-            }
-            let other = if name == ACCEPTED_NAME { CURRENT_NAME } else { ACCEPTED_NAME };
-            let donor = folder.files[other].clone();
-            add(name, "another file's content", edit(Box::new(move |bytes| bytes.clone_from(&donor))));
-            continue;
-        }
         let places = places(name, bytes);
         let mut cuts: Vec<usize> = places.boundaries.clone();
         cuts.extend(places.boundaries.windows(2).map(|pair| usize::midpoint(pair[0], pair[1])));

@@ -191,7 +191,8 @@ Keys of this server's own, for zoo.cfg or -D:
   zoo.log.core      core of the log (the replica's with up to 4 cores, else the second)
   zoo.spin          microseconds that replica and log look for work before they sleep
 
-SIGTERM and SIGINT end the server in order: what was acknowledged is there at the next start.
+SIGTERM, SIGINT and SIGHUP (the terminal is gone; not under nohup) end the server in order: what was acknowledged is there
+at the next start.
 
 Examples:
   zoo-server run zoo.cfg

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::args::{InspectArgs, LogCommand, LogDumpArgs};
 use super::describe::{self, Data};
 use super::folder::{ReadOnlyFolder, Target};
-use super::{EXIT_CONFIG, EXIT_FAILED};
+use super::{EXIT_CONFIG, EXIT_FAILED, complain};
 use crate::ids::Zxid;
 use crate::storage::dump::{self, LogItem};
 use crate::storage::log::LogIndex;
@@ -36,11 +36,11 @@ pub(super) fn finish(result: Result<bool, Problem>, out: &mut impl Write) -> Exi
         Ok(_) => ExitCode::from(EXIT_FAILED),
         Err(Problem::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::from(EXIT_FAILED),
         Err(Problem::Output(error)) => {
-            eprintln!("zoo-server: standard output: {error}");
+            complain(format_args!("zoo-server: standard output: {error}"));
             ExitCode::from(EXIT_FAILED)
         }
         Err(Problem::Input(text)) => {
-            eprintln!("zoo-server: {text}");
+            complain(format_args!("zoo-server: {text}"));
             ExitCode::from(EXIT_CONFIG)
         }
     }

@@ -11,6 +11,8 @@ mod run;
 pub mod shell;
 mod snapshot;
 
+use std::fmt::Display;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -24,11 +26,17 @@ const EXIT_CONFIG: u8 = 2;
 /// The data folder cannot be used (as Apache's server says it).
 const EXIT_DATA: u8 = 3;
 
+/// Says something on standard error. Nobody may read it, or the disk behind it be full: then it is not said, where `eprintln!`
+/// would panic.
+fn complain(text: impl Display) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
 /// The whole program.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     if let Err(problem) = logging::start(&cli.log) {
-        eprintln!("zoo-server: {problem}");
+        complain(format_args!("zoo-server: {problem}"));
         return ExitCode::from(EXIT_CONFIG);
     }
     match cli.command.unwrap_or_else(|| Command::Run(RunArgs::default())) {

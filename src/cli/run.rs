@@ -9,12 +9,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::args::RunArgs;
 use super::machine;
-use super::{EXIT_CONFIG, EXIT_DATA, EXIT_FAILED};
+use super::{EXIT_CONFIG, EXIT_DATA, EXIT_FAILED, complain};
 use crate::admin::version::{VERSION, ZOOKEEPER_VERSION};
 use crate::config::{self, Config, ConfigError, ErrorKind, Start};
 use crate::rt::clock;
 use crate::rt::faulty::Fault;
-use crate::rt::signal;
+use crate::rt::signal::{self, Signal};
 use crate::server::node::{Server, StartError};
 
 /// The variable that makes the disk fail on purpose, for tests of whole processes: `write:N`, `sync:N`, `full:N` or
@@ -28,7 +28,7 @@ pub(super) fn run(args: &RunArgs) -> ExitCode {
         Ok(None) => ExitCode::SUCCESS,
         Ok(Some(server)) => serve(server),
         Err(failure) => {
-            eprintln!("{}", failure.text);
+            complain(&failure.text);
             ExitCode::from(failure.code)
         }
     }
@@ -40,8 +40,8 @@ fn end_with_any_panic() {
     let tell = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         tell(panic);
-        eprintln!(
-            "zoo-server: ended by a mistake of its own: please report it. The next start recovers what was acknowledged"
+        complain(
+            "zoo-server: ended by a mistake of its own: please report it. The next start recovers what was acknowledged",
         );
         std::process::exit(i32::from(EXIT_FAILED));
     }));
@@ -138,12 +138,16 @@ fn fault() -> Result<Option<Fault>, Failure> {
     }
 }
 
-/// Ends with the server: at the first signal in order, at the second at once.
+/// Ends with the server: at the first signal in order, at the second at once. Only a terminal that goes asks twice without
+/// meaning it.
 fn serve(server: Server) -> ExitCode {
     let stop = server.stopper();
     let asked = AtomicBool::new(false);
     let watch = signal::watch(move |signal| {
         if asked.swap(true, Ordering::Relaxed) {
+            if signal == Signal::HangUp {
+                return;
+            }
             // Whatever was acknowledged is on the disk already.
             std::process::exit(i32::from(EXIT_FAILED));
         }
@@ -153,14 +157,14 @@ fn serve(server: Server) -> ExitCode {
     let _watch = match watch {
         Ok(watch) => watch,
         Err(error) => {
-            eprintln!("zoo-server: signals cannot be watched: {error}");
+            complain(format_args!("zoo-server: signals cannot be watched: {error}"));
             return ExitCode::from(EXIT_FAILED);
         }
     };
     match server.wait() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("zoo-server: {error}");
+            complain(format_args!("zoo-server: {error}"));
             ExitCode::from(EXIT_FAILED)
         }
     }

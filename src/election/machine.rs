@@ -15,8 +15,11 @@
 //! - Its own vote does not travel through a queue; it counts at once.
 //! - When every voter that can be reached has the same candidate there is nothing to wait for, so it does not
 //!   ([`Options::decide_early`]). Who cannot be reached is what the connection manager said; without its word the whole wait is
-//!   kept.
+//!   kept. It decides when all that has arrived is heard ([`Election::turn_ended`]): after a partition the votes of several
+//!   rounds come at once, and the first of them are of the past.
 //! - The wait is not prolonged by votes that change nothing, and who asked in vain during it is answered after it.
+//! - Who votes for a worse candidate in this round is told ours once more. It may have begun to look only after our vote came, and
+//!   would hear it again no sooner than `minNotificationInterval` (a fifth of a second) later.
 //! - A round number grows for ever, also over a change of the configuration (Apache's server begins with 0 then).
 //! - A server that looks answers an observer with its proposal, not with the leader before.
 //! - Only those that look are answered: two servers that do not know each other as voters would answer each other for ever.
@@ -130,10 +133,14 @@ pub struct Election {
     established: BTreeMap<ServerId, Vote>,
     /// Since the proposal has a quorum: when it is final.
     final_at: Option<Instant>,
+    /// Nobody is left who could name a better one: it is final at the end of the turn.
+    is_early: bool,
     resend_at: Instant,
     interval_ms: u64,
     /// Who looked in vain while the proposal became final.
     unanswered: BTreeSet<ServerId>,
+    /// Who was told the proposal once more: once each, as two that see different configurations would tell each other for ever.
+    reminded: BTreeSet<ServerId>,
     /// Servers that cannot be reached, as far as the connection manager said.
     unreachable: BTreeSet<ServerId>,
     actions: VecDeque<ElectionAction>,
@@ -163,9 +170,11 @@ impl Election {
             votes: BTreeMap::new(),
             established: BTreeMap::new(),
             final_at: None,
+            is_early: false,
             resend_at: Instant(0),
             interval_ms: options.notification_interval_min_ms,
             unanswered: BTreeSet::new(),
+            reminded: BTreeSet::new(),
             unreachable: BTreeSet::new(),
             actions: VecDeque::new(),
             options,
@@ -255,6 +264,15 @@ impl Election {
         if !same && self.state == Some(ServerState::Looking) {
             self.begin_round(now);
         }
+    }
+
+    /// Everything that has arrived so far was told: what waits for nothing else is decided now. Whether something was.
+    pub fn turn_ended(&mut self) -> bool {
+        let is_due = self.is_early && self.final_at.is_some();
+        if is_due {
+            self.decide(self.proposal, &self.supporters(&self.votes, &self.proposal));
+        }
+        is_due
     }
 
     /// When [`Self::tick`] is to be called, if nothing else happens before.
@@ -375,6 +393,7 @@ impl Election {
         let (state, version) = (ServerState::Looking, 0);
         self.proposal = Vote { election_epoch: self.round, state, version, ..vote };
         self.final_at = None;
+        self.reminded.clear();
         self.tell_all(now);
     }
 
@@ -455,6 +474,9 @@ impl Election {
             if vote.is_better_than(&self.proposal, &self.membership) {
                 self.propose(now, vote);
             } else {
+                if self.proposal.is_better_than(&vote, &self.membership) && self.reminded.insert(from) {
+                    self.send(from);
+                }
                 self.evaluate(now);
             }
         }
@@ -463,6 +485,7 @@ impl Election {
     /// Whether the proposal has its quorum, and is final now, later, or not yet.
     fn evaluate(&mut self, now: Instant) {
         let supporters = self.supporters(&self.votes, &self.proposal);
+        self.is_early = false;
         if !self.is_quorum(&supporters) {
             self.final_at = None;
             return;
@@ -470,9 +493,7 @@ impl Election {
         let wait = Duration::from_millis(self.options.finalize_wait_ms);
         self.final_at.get_or_insert(now + wait);
         let all_heard = self.voters.iter().all(|voter| supporters.contains(voter) || self.unreachable.contains(voter));
-        if self.options.decide_early && all_heard && !self.unreachable.contains(&self.proposal.leader) {
-            self.decide(self.proposal, &supporters);
-        }
+        self.is_early = self.options.decide_early && all_heard && !self.unreachable.contains(&self.proposal.leader);
     }
 
     /// `receivedFollowingNotification`: what a server says that has a leader.
@@ -529,6 +550,7 @@ impl Election {
         self.state = Some(role);
         self.current = Some(vote);
         self.final_at = None;
+        self.is_early = false;
         self.votes.clear();
         self.established.clear();
         let outcome = Outcome { leader: vote.leader, role, vote, supporters: supporters.clone() };

@@ -94,6 +94,8 @@ pub enum Event {
     LinkOpened(LinkId),
     /// It sent this.
     LinkBytes(LinkId, Vec<u8>),
+    /// It takes a state that is sent to it ([`Action::SnapshotToLink`]): some more of it has left.
+    LinkProgress(LinkId),
     /// Its connection has ended.
     LinkClosed(LinkId),
     /// The connection to the leader stands ([`Action::Dial`]).

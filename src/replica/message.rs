@@ -223,7 +223,7 @@ pub struct ReplicaReport {
     pub expired_count: u64,
     /// Writes applied and not yet durable.
     pub outstanding: u64,
-    /// Bytes of the last, smallest and largest transaction; all zero before the first.
+    /// Bytes of the last, smallest and largest transaction; all zero before the first, of a member before the first that it leads.
     pub proposal_size: [u64; 3],
     /// Transactions since the server started.
     pub txn_count: u64,

@@ -13,7 +13,7 @@
 //! | [`ring`] | the data folder on io_uring and O_DIRECT, for the log thread |
 //! | [`faulty`] | a disk that fails on purpose |
 //! | [`selftest`], [`limits`] | what the machine lets us do |
-//! | [`clock`], [`signal`] | the time; SIGTERM |
+//! | [`clock`], [`signal`] | the time; SIGTERM and its like |
 
 mod bell;
 pub mod clock;

@@ -1,9 +1,11 @@
-//! SIGTERM and SIGINT, on a plain thread, as a call.
+//! SIGTERM, SIGINT and SIGHUP, on a plain thread, as a call.
 
 use std::io;
+use std::mem::MaybeUninit;
+use std::ptr;
 use std::thread;
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
 
 /// Which signal came.
@@ -13,6 +15,8 @@ pub enum Signal {
     Terminate,
     /// Ctrl-C (SIGINT).
     Interrupt,
+    /// The terminal is gone (SIGHUP). May well come twice, from the kernel and from the shell.
+    HangUp,
 }
 
 /// Watches until dropped.
@@ -25,21 +29,36 @@ impl Drop for Watch {
     }
 }
 
-/// Calls `react` for each SIGTERM and SIGINT from now on, on a thread called "signals". It may block, and may be called
-/// again: an operator who asks twice means it.
+/// Calls `react` for each SIGTERM, SIGINT and SIGHUP from now on, on a thread called "signals". It may block, and may be called
+/// again: an operator who asks twice means it. A SIGHUP that was ignored when the process began (nohup) stays ignored.
 pub fn watch(mut react: impl FnMut(Signal) + Send + 'static) -> io::Result<Watch> {
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    if !is_ignored(SIGHUP)? {
+        signals.add_signal(SIGHUP)?;
+    }
     let handle = signals.handle();
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
         for signal in signals.forever() {
             match signal {
                 SIGTERM => react(Signal::Terminate),
                 SIGINT => react(Signal::Interrupt),
+                SIGHUP => react(Signal::HangUp),
                 other => panic!("signal {other} was not asked for"),
             }
         }
     })?;
     Ok(Watch(handle))
+}
+
+/// Whether this process ignores a signal.
+fn is_ignored(signal: i32) -> io::Result<bool> {
+    let mut action = MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: no new action is given, and there is room for the present one.
+    if unsafe { libc::sigaction(signal, ptr::null(), action.as_mut_ptr()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call succeeded, so it has filled it.
+    Ok(unsafe { action.assume_init() }.sa_sigaction == libc::SIG_IGN)
 }
 
 #[cfg(test)]
@@ -52,7 +71,7 @@ mod tests {
     fn signals_become_calls() {
         let (sender, receiver) = mpsc::channel();
         let watch = watch(move |signal| sender.send(signal).expect("the test listens")).expect("watches");
-        for (raw, signal) in [(SIGTERM, Signal::Terminate), (SIGINT, Signal::Interrupt)] {
+        for (raw, signal) in [(SIGTERM, Signal::Terminate), (SIGINT, Signal::Interrupt), (SIGHUP, Signal::HangUp)] {
             signal_hook::low_level::raise(raw).expect("raised");
             assert_eq!(receiver.recv().expect("heard"), signal);
         }

@@ -4,6 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use super::embedded::ZookeeperServer;
 use super::node::Server;
 use super::options::{EnsembleOptions, Options};
 use crate::admin::word::Whitelist;
@@ -168,4 +169,20 @@ fn the_server_ends_a_closed_session_and_answers_nothing_behind_it() {
     let answer = receive(&third);
     assert_eq!(header(&answer).err, ErrorCode::OK);
     server.stop();
+}
+
+/// What an operator sees of a leader before its first transaction, as Apache's tells it.
+#[test]
+fn a_new_leader_stands_at_the_start_of_its_epoch() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut ensemble = ZookeeperServer::ensemble(folder.path(), 3).expect("free ports");
+    ensemble.start().expect("starts");
+    let leader = ensemble.leader().expect("one is elected");
+    let mut stream = TcpStream::connect(ensemble.member(leader).address().expect("runs")).expect("connects");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a live socket");
+    stream.write_all(b"srvr").expect("sent");
+    let mut told = String::new();
+    stream.read_to_string(&mut told).expect("an answer");
+    assert!(told.contains("Zxid: 0x100000000\nMode: leader\n"), "{told}");
+    assert!(told.contains("Proposal sizes last/min/max: -1/-1/-1\n"), "{told}");
 }

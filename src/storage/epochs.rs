@@ -1,44 +1,44 @@
-//! What a member of an ensemble promised: Apache's `acceptedEpoch` and `currentEpoch`, decimal text, one file each.
+//! What a member of an ensemble promised: `accepted` is the highest epoch promised to a leader, `current` the epoch of the history
+//! that is here (reference 2.5).
 //!
-//! `accepted` is the highest epoch promised to a leader, `current` the epoch of the history that is here (reference 2.5). A file
-//! is replaced as a whole: written under its name with `.tmp` behind it, made durable, renamed, and the folder synced.
-//!
-//! Text has no checksum, and one flipped bit makes another epoch of it. So a third file, `epochs.check`, bears witness: one
-//! sector with what each file held before the last change and what it was to hold then, written before the change, and with
-//! what it holds, written behind it. A file that says neither is damaged; nothing is believed then. Without that witness (Apache never wrote one) the text is taken as
-//! it is.
+//! A promise is part of every election's time, so it costs no metadata of the file system: two files of one block, made once,
+//! are overwritten in place, each in one sector, and what was saved is told when both are durable. A crash in between leaves the
+//! older in one and the newer in the other: either may be believed then, as nothing was told, and the greater is, as epochs only
+//! grow. One that is damaged or gone is made good from the other; if neither is sound nothing is believed.
 //!
 //! ```text
-//! epochs.check, offset size
+//! epochs.1, epochs.2: offset size
 //!      0    8  magic "zooepoch"
 //!      8    4  format version
-//!     12    8  accepted epoch before (-1: no file)
-//!     20    8  accepted epoch behind
-//!     28    8  current epoch before
-//!     36    8  current epoch behind
-//!     44    4  CRC32 of bytes 0..44
+//!     12    4  accepted epoch
+//!     16    4  current epoch
+//!     20    4  CRC32 of bytes 0..20
 //! ```
+//!
+//! Where there is neither, Apache's `acceptedEpoch` and `currentEpoch` are taken, decimal text, one file each; they go when the
+//! first epoch is saved.
 
 use super::core::perform_now;
-use super::disk::{BLOCK_LEN, BlockBuf, Disk, DiskError, Operation};
+use super::disk::{BLOCK_LEN, BlockBuf, Disk, DiskError, FileId, Operation};
 use super::error::StorageError;
-use super::log::format::{get_u32, get_u64, is_zero, put_u32, put_u64};
+use super::log::format::{get_u32, is_zero, put_u32};
 use super::log::read::read_range;
 use crate::ids::{Epoch, Zxid};
 
-/// Name of the file with the highest epoch promised.
+/// Names of the two files with what was promised.
+pub const COPY_NAMES: [&str; 2] = ["epochs.1", "epochs.2"];
+/// Apache's name for the file with the highest epoch promised.
 pub const ACCEPTED_NAME: &str = "acceptedEpoch";
-/// Name of the file with the epoch of the history that is here.
+/// Apache's name for the file with the epoch of the history that is here.
 pub const CURRENT_NAME: &str = "currentEpoch";
-/// Name of the witness.
-pub const CHECK_NAME: &str = "epochs.check";
 
 const MAGIC_WORD: &[u8; 8] = b"zooepoch";
-const VERSION: u32 = 1;
-const VALUES: usize = 12;
-const CRC: usize = 44;
+const VERSION: u32 = 2;
+const ACCEPTED: usize = 12;
+const CURRENT: usize = 16;
+const CRC: usize = 20;
 const LEN: usize = CRC + 4;
-/// No epoch file is longer: 19 digits and a line end.
+/// No epoch file of Apache's is longer: 19 digits and a line end.
 const TEXT_LEN_MAX: usize = 21;
 /// The highest epoch that a zxid can carry.
 const EPOCH_MAX: u32 = i32::MAX as u32;
@@ -55,16 +55,10 @@ pub struct Epochs {
 /// What was found.
 pub(super) struct Found {
     pub(super) epochs: Epochs,
-    /// The current epoch still has the name under which it was written: [`name_current`] is due.
-    pub(super) is_unnamed: bool,
-    /// One is taken from the history, for want of a file. It has to be saved before the history goes on: what a leader sends
+    /// Something of it is not on the disk as it should be: an epoch is taken from the history for want of a file, from Apache's
+    /// text, or one of the files is damaged. It has to be saved before the history goes on: what a leader sends
     /// to a new member must not pass for an epoch that this member has taken part in.
-    pub(super) is_missing: bool,
-}
-
-/// Gives the current epoch its name. The folder is still to be synced.
-pub(super) fn name_current(disk: &mut dyn Disk) -> Result<(), DiskError> {
-    disk.rename(&temporary(CURRENT_NAME), CURRENT_NAME)
+    pub(super) is_unsaved: bool,
 }
 
 fn temporary(name: &str) -> String {
@@ -74,7 +68,7 @@ fn temporary(name: &str) -> String {
 /// Whether a name is one of this page's files, finished or not.
 pub fn is_epoch_file(name: &str) -> bool {
     let name = name.strip_suffix(".tmp").unwrap_or(name);
-    matches!(name, ACCEPTED_NAME | CURRENT_NAME | CHECK_NAME)
+    COPY_NAMES.contains(&name) || matches!(name, ACCEPTED_NAME | CURRENT_NAME)
 }
 
 /// What the files say together with `last`, the last zxid of the history that is here (`QuorumPeer.loadDataBase`).
@@ -84,99 +78,154 @@ pub fn is_epoch_file(name: &str) -> bool {
 /// may go on with the older epoch, with which it can win no election against those that have the newer one.
 ///
 /// # Errors
-/// If a file is damaged, or the epochs contradict each other or the history.
+/// If both files are damaged, or the epochs contradict each other or the history.
 pub(super) fn read(disk: &mut dyn Disk, last: Zxid) -> Result<Found, StorageError> {
-    let files = Files::read(disk)?;
+    let saved = Copies::read(disk)?;
     let of_history = last.epoch();
-    let accepted = files.accepted.unwrap_or(of_history);
-    let mut current = files.current.unwrap_or(of_history);
-    let mut is_unnamed = false;
-    if current < of_history
-        && let Ok(Some(unnamed)) = read_text(disk, &temporary(CURRENT_NAME))
-        && (of_history..=accepted).contains(&unnamed)
-        && read_check(disk)?.is_none_or(|(before, behind)| [before.current, behind.current].contains(&Some(unnamed)))
-    {
-        // Its rename is all that was missing, and is made up for before the server goes on.
-        (current, is_unnamed) = (unnamed, true);
+    let (accepted, current) = match saved.newest {
+        Some(epochs) => (Some(epochs.accepted), Some(epochs.current)),
+        None => (read_text(disk, ACCEPTED_NAME)?, read_text(disk, CURRENT_NAME)?),
+    };
+    let found = Epochs { accepted: accepted.unwrap_or(of_history), current: current.unwrap_or(of_history) };
+    // The file that is there is the one to look at.
+    let name = |apache| if saved.newest.is_some() { COPY_NAMES[0] } else { apache };
+    let contradiction = |file: &str, what| Err(StorageError::Foreign { file: file.to_owned(), offset: 0, what });
+    if found.current < of_history && found.accepted < of_history {
+        let what = format!("the current epoch, {}, is older than that of the last zxid, {last}", found.current.0);
+        return contradiction(name(CURRENT_NAME), what);
     }
-    let contradiction =
-        |file: &str, what: String| Err(StorageError::Foreign { file: file.to_owned(), offset: 0, what });
-    if current < of_history && accepted < of_history {
-        let what = format!("the current epoch, {}, is older than that of the last zxid, {last}", current.0);
-        return contradiction(CURRENT_NAME, what);
+    if found.accepted < found.current {
+        let (accepted_epoch, current_epoch) = (found.accepted.0, found.current.0);
+        let what = format!("the accepted epoch, {accepted_epoch}, is less than the current epoch, {current_epoch}");
+        return contradiction(name(if accepted.is_some() { ACCEPTED_NAME } else { CURRENT_NAME }), what);
     }
-    if accepted < current {
-        // The file that is there is the one to look at.
-        let file = if files.accepted.is_some() { ACCEPTED_NAME } else { CURRENT_NAME };
-        return contradiction(
-            file,
-            format!("the accepted epoch, {}, is less than the current epoch, {}", accepted.0, current.0),
-        );
-    }
-    let is_missing = files.accepted.is_none() || files.current.is_none();
-    Ok(Found { epochs: Epochs { accepted, current }, is_unnamed, is_missing })
+    Ok(Found { epochs: found, is_unsaved: !saved.are_both_sound })
 }
 
 /// Saves epochs; what is `None` stays as it is. Nothing is under way on the disk.
 ///
 /// # Errors
-/// As the disk's. What was saved before holds then, or what was to be saved: each file is one or the other.
+/// As the disk's. What was saved before holds then, or what was to be saved.
 pub(super) fn save(disk: &mut dyn Disk, accepted: Option<Epoch>, current: Option<Epoch>) -> Result<(), StorageError> {
-    let before = Files::read(disk)?;
-    let behind = Files { accepted: accepted.or(before.accepted), current: current.or(before.current) };
-    let changed: Vec<(&str, Epoch)> =
-        [(ACCEPTED_NAME, before.accepted, behind.accepted), (CURRENT_NAME, before.current, behind.current)]
-            .into_iter()
-            .filter_map(|(name, before, behind)| (before != behind).then_some((name, behind?)))
-            .collect();
-    if changed.is_empty() {
+    let saved = Copies::read(disk)?;
+    let before = match saved.newest {
+        Some(epochs) => epochs,
+        None => Epochs {
+            accepted: read_text(disk, ACCEPTED_NAME)?.unwrap_or_default(),
+            current: read_text(disk, CURRENT_NAME)?.unwrap_or_default(),
+        },
+    };
+    let epochs = Epochs { accepted: accepted.unwrap_or(before.accepted), current: current.unwrap_or(before.current) };
+    if saved.are_both_sound && epochs == before {
         return Ok(());
     }
-    write_check(disk, &before, &behind)?;
-    for (name, epoch) in changed {
-        replace_text(disk, name, epoch)?;
+    let mut are_new = false;
+    for index in 0..COPY_NAMES.len() {
+        are_new |= saved.write(disk, index, epochs)?;
     }
-    // What was before is none of the answers any more.
-    write_check(disk, &behind, &behind)
+    if are_new {
+        disk.sync_directory()?;
+        remove(disk, ACCEPTED_NAME)?;
+        remove(disk, CURRENT_NAME)?;
+    }
+    Ok(())
 }
 
-/// What the files say; `None`: there is none.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Files {
-    accepted: Option<Epoch>,
-    current: Option<Epoch>,
+/// What the two files say.
+struct Copies {
+    /// The greatest of what sound files say; `None`: there is no file.
+    newest: Option<Epochs>,
+    are_both_sound: bool,
+    /// Those that are there, as long as they have to be.
+    whole: [bool; 2],
 }
 
-impl Files {
+impl Copies {
     fn read(disk: &mut dyn Disk) -> Result<Self, StorageError> {
-        let files = Self { accepted: read_text(disk, ACCEPTED_NAME)?, current: read_text(disk, CURRENT_NAME)? };
-        if let Some((before, behind)) = read_check(disk)? {
-            judge(ACCEPTED_NAME, files.accepted, before.accepted, behind.accepted)?;
-            judge(CURRENT_NAME, files.current, before.current, behind.current)?;
+        let entries = disk.list()?;
+        let mut saved = Self { newest: None, are_both_sound: true, whole: [false; 2] };
+        let mut damaged = None;
+        for (index, name) in COPY_NAMES.into_iter().enumerate() {
+            let Some(entry) = entries.iter().find(|entry| entry.name == name) else {
+                saved.are_both_sound = false;
+                continue;
+            };
+            saved.whole[index] = entry.len == BLOCK_LEN as u64;
+            match decode(&read_range(disk, name, 0, BLOCK_LEN + 1)?) {
+                Some(epochs) => {
+                    let newest = saved.newest.get_or_insert_default();
+                    newest.accepted = newest.accepted.max(epochs.accepted);
+                    newest.current = newest.current.max(epochs.current);
+                }
+                None => {
+                    saved.are_both_sound = false;
+                    damaged = Some(name);
+                }
+            }
         }
-        Ok(files)
+        match damaged {
+            Some(name) if saved.newest.is_none() => Err(StorageError::damaged(
+                name,
+                0,
+                "what this server promised cannot be read in either file".to_owned(),
+            )),
+            _ => Ok(saved),
+        }
+    }
+
+    /// Writes one of the two durably; whether its name is still to be made so.
+    fn write(&self, disk: &mut dyn Disk, index: usize, epochs: Epochs) -> Result<bool, StorageError> {
+        let name = COPY_NAMES[index];
+        if self.whole[index] {
+            let file = disk.open(name)?;
+            write_block(disk, file, epochs)?;
+            return Ok(false);
+        }
+        let unnamed = temporary(name);
+        remove(disk, &unnamed)?;
+        let file = disk.create(&unnamed, BLOCK_LEN as u64)?;
+        write_block(disk, file, epochs)?;
+        disk.rename(&unnamed, name)?;
+        Ok(true)
     }
 }
 
-/// Compares a file with the witness.
-fn judge(name: &str, found: Option<Epoch>, before: Option<Epoch>, behind: Option<Epoch>) -> Result<(), StorageError> {
-    if found == before || found == behind {
-        return Ok(());
-    }
-    let told = |epoch: Option<Epoch>| epoch.map_or_else(|| "nothing".to_owned(), |epoch| epoch.0.to_string());
-    let known = format!("{CHECK_NAME} knows of {} and before of {}", told(behind), told(before));
-    Err(match found {
-        None => StorageError::Missing { file: name.to_owned(), offset: 0, what: known },
-        Some(found) => StorageError::damaged(name, 0, format!("it says {}, but {known}", found.0)),
-    })
+fn write_block(disk: &mut dyn Disk, file: FileId, epochs: Epochs) -> Result<(), DiskError> {
+    let mut block = BlockBuf::zeroed(BLOCK_LEN);
+    let bytes = block.bytes_mut();
+    bytes[..8].copy_from_slice(MAGIC_WORD);
+    put_u32(bytes, 8, VERSION);
+    put_u32(bytes, ACCEPTED, epochs.accepted.0);
+    put_u32(bytes, CURRENT, epochs.current.0);
+    let crc = crc32fast::hash(&bytes[..CRC]);
+    put_u32(bytes, CRC, crc);
+    let written = perform_now(disk, file, Operation::Write { offset: 0, block, durable: true });
+    disk.close(file);
+    written
 }
 
-fn is_there(disk: &mut dyn Disk, name: &str) -> Result<bool, DiskError> {
-    Ok(disk.list()?.iter().any(|entry| entry.name == name))
+fn decode(bytes: &[u8]) -> Option<Epochs> {
+    let is_sound = bytes.len() == BLOCK_LEN
+        && bytes.starts_with(MAGIC_WORD)
+        && get_u32(bytes, CRC) == crc32fast::hash(&bytes[..CRC])
+        && get_u32(bytes, 8) == VERSION
+        && is_zero(&bytes[LEN..]);
+    if !is_sound {
+        return None;
+    }
+    let epochs = Epochs { accepted: Epoch(get_u32(bytes, ACCEPTED)), current: Epoch(get_u32(bytes, CURRENT)) };
+    (epochs.accepted.0 <= EPOCH_MAX && epochs.current.0 <= EPOCH_MAX).then_some(epochs)
+}
+
+fn remove(disk: &mut dyn Disk, name: &str) -> Result<(), DiskError> {
+    match disk.remove(name) {
+        Ok(()) | Err(DiskError::NotFound { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 fn read_text(disk: &mut dyn Disk, name: &str) -> Result<Option<Epoch>, StorageError> {
-    if !is_there(disk, name)? {
+    if !disk.list()?.iter().any(|entry| entry.name == name) {
         return Ok(None);
     }
     let bytes = read_range(disk, name, 0, TEXT_LEN_MAX + 1)?;
@@ -188,70 +237,6 @@ fn read_text(disk: &mut dyn Disk, name: &str) -> Result<Option<Epoch>, StorageEr
         Some(epoch) => Ok(Some(Epoch(epoch))),
         None => Err(StorageError::damaged(name, 0, format!("{:?} is no epoch", String::from_utf8_lossy(&bytes)))),
     }
-}
-
-fn replace_text(disk: &mut dyn Disk, name: &str, epoch: Epoch) -> Result<(), StorageError> {
-    let text = epoch.0.to_string();
-    let unnamed = temporary(name);
-    match disk.remove(&unnamed) {
-        Ok(()) | Err(DiskError::NotFound { .. }) => {}
-        Err(error) => return Err(error.into()),
-    }
-    let file = disk.create(&unnamed, 0)?;
-    let mut block = BlockBuf::zeroed(BLOCK_LEN);
-    block.bytes_mut()[..text.len()].copy_from_slice(text.as_bytes());
-    // Blocks are all that can be written; the file is cut to its length behind it, durably.
-    let written = perform_now(disk, file, Operation::Write { offset: 0, block, durable: true })
-        .and_then(|()| disk.truncate(file, text.len() as u64));
-    disk.close(file);
-    written?;
-    disk.rename(&unnamed, name)?;
-    // Before anything else is saved: the witness of the next change relies on what this one left.
-    disk.sync_directory()?;
-    Ok(())
-}
-
-fn write_check(disk: &mut dyn Disk, before: &Files, behind: &Files) -> Result<(), StorageError> {
-    let mut block = BlockBuf::zeroed(BLOCK_LEN);
-    let bytes = block.bytes_mut();
-    bytes[..8].copy_from_slice(MAGIC_WORD);
-    put_u32(bytes, 8, VERSION);
-    let values = [before.accepted, behind.accepted, before.current, behind.current];
-    for (index, value) in values.into_iter().enumerate() {
-        put_u64(bytes, VALUES + index * 8, value.map_or(u64::MAX, |epoch| epoch.0.into()));
-    }
-    let crc = crc32fast::hash(&bytes[..CRC]);
-    put_u32(bytes, CRC, crc);
-    let is_new = !is_there(disk, CHECK_NAME)?;
-    let file = if is_new { disk.create(CHECK_NAME, BLOCK_LEN as u64)? } else { disk.open(CHECK_NAME)? };
-    let written = perform_now(disk, file, Operation::Write { offset: 0, block, durable: true });
-    disk.close(file);
-    written?;
-    if is_new {
-        disk.sync_directory()?;
-    }
-    Ok(())
-}
-
-/// What the witness says of before and behind the last change. Nothing if there is none, or it is damaged itself: then the
-/// text alone counts, and the next change writes a new one.
-fn read_check(disk: &mut dyn Disk) -> Result<Option<(Files, Files)>, StorageError> {
-    if !is_there(disk, CHECK_NAME)? {
-        return Ok(None);
-    }
-    let bytes = read_range(disk, CHECK_NAME, 0, BLOCK_LEN)?;
-    let sound = bytes.len() == BLOCK_LEN
-        && bytes.starts_with(MAGIC_WORD)
-        && get_u32(&bytes, CRC) == crc32fast::hash(&bytes[..CRC])
-        && get_u32(&bytes, 8) == VERSION
-        && is_zero(&bytes[LEN..]);
-    if !sound {
-        return Ok(None);
-    }
-    let value = |index: usize| u32::try_from(get_u64(&bytes, VALUES + index * 8)).ok().map(Epoch);
-    let before = Files { accepted: value(0), current: value(2) };
-    let behind = Files { accepted: value(1), current: value(3) };
-    Ok(Some((before, behind)))
 }
 
 #[cfg(test)]
@@ -268,6 +253,10 @@ mod tests {
         Ok((found.epochs.accepted.0, found.epochs.current.0))
     }
 
+    const fn epochs(accepted: u32, current: u32) -> Epochs {
+        Epochs { accepted: Epoch(accepted), current: Epoch(current) }
+    }
+
     #[test]
     fn without_files_the_history_tells() {
         assert_eq!(said(&[], 4), Ok((4, 4)));
@@ -276,22 +265,70 @@ mod tests {
         assert_eq!(said(&[(ACCEPTED_NAME, "6\n"), (CURRENT_NAME, "5\r\n")], 4), Ok((6, 5)), "as an editor leaves them");
     }
 
-    /// 2307, 4269: a server whose power went while it saved an epoch starts again.
+    /// 2307, 4269: a server whose power went while it saved an epoch starts again, with what was or with what was to be.
     #[test]
-    fn a_current_epoch_without_its_name_counts_where_the_history_needs_it() {
-        let unnamed = "currentEpoch.tmp";
-        let files = [(ACCEPTED_NAME, "5"), (CURRENT_NAME, "4"), (unnamed, "5")];
-        assert_eq!(said(&files, 5), Ok((5, 5)));
-        assert_eq!(said(&files, 4), Ok((5, 4)), "its rename may have been given up");
-        for torn in ["", "5\0", "x", "4", "6"] {
-            let files = [(ACCEPTED_NAME, "5"), (CURRENT_NAME, "4"), (unnamed, torn)];
-            assert_eq!(said(&files, 5), Ok((5, 4)), "{torn:?}");
+    fn a_cut_at_every_step_of_a_save_leaves_one_or_the_other() {
+        let texts = [(ACCEPTED_NAME, "3"), (CURRENT_NAME, "2")];
+        let mut saved = SimDisk::new(1);
+        save(&mut saved, Some(Epoch(3)), Some(Epoch(2))).expect("room");
+        for (start, what) in [(disk(&texts), "from Apache's text"), (saved, "over a saved one")] {
+            let steps = {
+                let mut whole = start.crash_image(0);
+                let before = whole.operations();
+                save(&mut whole, Some(Epoch(5)), Some(Epoch(4))).expect("room");
+                whole.operations() - before
+            };
+            let mut seen = [false; 2];
+            for step in 0..=steps {
+                for seed in 0..8 {
+                    let mut cut = start.crash_image(0);
+                    cut.cut_power_after(step);
+                    let is_told = save(&mut cut, Some(Epoch(5)), Some(Epoch(4))).is_ok();
+                    let found = read(&mut cut.crash_image(seed), Zxid::ZERO).expect("sound").epochs;
+                    let wanted = if is_told { &[epochs(5, 4)][..] } else { &[epochs(3, 2), epochs(5, 4)][..] };
+                    assert!(wanted.contains(&found), "{what}, step {step} of {steps}, seed {seed}: {found:?}");
+                    seen[usize::from(found == epochs(5, 4))] = true;
+                }
+            }
+            assert_eq!(seen, [true; 2], "{what}");
         }
-        let mut disk = disk(&files);
-        assert!(read(&mut disk, Zxid::new(Epoch(5), 1)).expect("sound").is_unnamed);
-        name_current(&mut disk).expect("no fault");
-        let found = read(&mut disk, Zxid::new(Epoch(4), 1)).expect("sound");
-        assert_eq!((found.epochs.current, found.is_unnamed), (Epoch(5), false));
+    }
+
+    #[test]
+    fn one_damaged_file_is_made_good_and_two_are_believed_in_nothing() {
+        for damage in 0..4 {
+            let mut disk = SimDisk::new(1);
+            save(&mut disk, Some(Epoch(7)), Some(Epoch(6))).expect("room");
+            let files = disk.files();
+            let damaged = |name: &str| match damage {
+                0 => None,
+                1 => Some(Vec::new()),
+                2 => Some(vec![0; BLOCK_LEN]),
+                _ => Some([&files[name][..], b"x"].concat()),
+            };
+            for name in COPY_NAMES {
+                let mut files = files.clone();
+                files.remove(name);
+                files.extend(damaged(name).map(|bytes| (name.to_owned(), bytes)));
+                let mut disk = SimDisk::with_files(files);
+                let found = read(&mut disk, Zxid::ZERO).expect("the other is sound");
+                assert_eq!((found.epochs, found.is_unsaved), (epochs(7, 6), true), "{name} {damage}");
+                save(&mut disk, Some(Epoch(7)), None).expect("room");
+                assert_eq!(disk.crash_image(2).files()[name], disk.files()[name]);
+                assert!(!read(&mut disk, Zxid::ZERO).expect("sound").is_unsaved);
+            }
+            let both = COPY_NAMES.iter().filter_map(|name| Some(((*name).to_owned(), damaged(name)?)));
+            let found = read(&mut SimDisk::with_files(both), Zxid::ZERO);
+            assert_eq!(found.is_err(), damage > 0, "what is gone altogether leaves no trace");
+        }
+    }
+
+    #[test]
+    fn text_goes_with_the_first_save() {
+        let mut disk = disk(&[(ACCEPTED_NAME, "6"), (CURRENT_NAME, "5")]);
+        save(&mut disk, Some(Epoch(7)), None).expect("room");
+        assert_eq!(disk.files().into_keys().collect::<Vec<_>>(), COPY_NAMES);
+        assert_eq!(read(&mut disk, Zxid::ZERO).expect("sound").epochs, epochs(7, 5));
     }
 
     /// 4643: the history comes first, so the epoch may be behind it; never the other way round.
@@ -305,6 +342,10 @@ mod tests {
         assert!(error.to_string().contains("the accepted epoch, 3, is less than the current epoch, 4"), "{error}");
         let error = said(&[(CURRENT_NAME, "4")], 2).expect_err("the accepted epoch was lost");
         assert_eq!(error.file(), CURRENT_NAME);
+        let mut disk = SimDisk::new(1);
+        save(&mut disk, Some(Epoch(4)), Some(Epoch(4))).expect("room");
+        let found = read(&mut disk, Zxid::new(Epoch(5), 1));
+        assert_eq!(found.map(|found| found.epochs).expect_err("nobody promised epoch 5").file(), COPY_NAMES[0]);
     }
 
     #[test]
@@ -319,23 +360,25 @@ mod tests {
     }
 
     #[test]
-    fn only_what_changes_is_written_and_a_full_disk_keeps_what_was() {
+    fn only_what_changes_is_written_and_a_full_disk_takes_it_in_place() {
         let mut disk = SimDisk::new(1);
+        disk.set_capacity(Some(0));
+        let error = save(&mut disk, Some(Epoch(3)), Some(Epoch(2))).expect_err("no room");
+        assert!(matches!(error, StorageError::Disk(DiskError::Full { .. })), "{error}");
+        disk.set_capacity(None);
         save(&mut disk, Some(Epoch(3)), Some(Epoch(2))).expect("room");
         let operations = disk.operations();
         save(&mut disk, Some(Epoch(3)), None).expect("nothing to write");
         save(&mut disk, None, None).expect("nothing to write");
         assert_eq!(disk.operations(), operations);
         disk.set_capacity(Some(disk.used()));
-        let error = save(&mut disk, Some(Epoch(4)), None).expect_err("no room");
-        assert!(matches!(error, StorageError::Disk(DiskError::Full { .. })), "{error}");
+        save(&mut disk, Some(Epoch(4)), None).expect("its place is there");
+        assert!(
+            disk.operations() - operations <= 4,
+            "two writes and their syncs, no metadata: an election waits for it"
+        );
         for seed in 0..8 {
-            let found = read(&mut disk.crash_image(seed), Zxid::ZERO).expect("sound");
-            assert_eq!(found.epochs, Epochs { accepted: Epoch(3), current: Epoch(2) });
+            assert_eq!(read(&mut disk.crash_image(seed), Zxid::ZERO).expect("sound").epochs, epochs(4, 2));
         }
-        disk.set_capacity(None);
-        save(&mut disk, Some(Epoch(4)), Some(Epoch(4))).expect("room again");
-        let found = read(&mut disk.crash_image(1), Zxid::ZERO).expect("sound");
-        assert_eq!(found.epochs, Epochs { accepted: Epoch(4), current: Epoch(4) });
     }
 }

@@ -162,8 +162,7 @@ pub fn recover(
     let history = read_history(disk, &index, &tail, options)?;
     let epochs = if options.is_member {
         let found = epochs::read(disk, tail.end.zxid)?;
-        tail.is_epoch_unnamed = found.is_unnamed;
-        tail.epochs_unsaved = found.is_missing.then_some(found.epochs);
+        tail.epochs_unsaved = found.is_unsaved.then_some(found.epochs);
         found.epochs
     } else {
         Epochs { accepted: tail.end.zxid.epoch(), current: tail.end.zxid.epoch() }

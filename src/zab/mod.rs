@@ -79,6 +79,10 @@ pub struct LinkId(pub u32);
 /// Highest epoch that is entered; an accepted epoch at or above it is a peer's mistake, as epochs are 32 bits of a signed zxid.
 pub const EPOCH_MAX: Epoch = Epoch(i32::MAX as u32 - 1);
 
+/// So far beyond the leader's epoch a member's promise may be for the leader to make room for it: each epoch in between was a
+/// leader that a quorum elected and that came to nothing. More is a disk of another ensemble.
+pub const EPOCH_LEAP_MAX: u32 = 1 << 16;
+
 /// What both machines need to know.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -99,6 +103,10 @@ pub struct Options {
     /// `leader.maxTimeToWaitForEpoch`, in milliseconds: how long a leader without a quorum ignores that its voters look for
     /// another one. `None`: until initLimit ends.
     pub max_time_to_wait_for_epoch_ms: Option<u64>,
+    /// How long an elected leader waits for a quorum that says which epochs it has accepted, in milliseconds; never longer than
+    /// initLimit. Those that elected it come at once; if they do not, it was elected by votes of the past, and the others may
+    /// have another leader by now.
+    pub epoch_patience_ms: u64,
     /// `zookeeper.forceSnapshotSync` of a leader: always send a snapshot.
     pub force_snapshot_sync: bool,
     /// Of a learner, for one attempt: hide what it has, so that the leader sends a snapshot. Set it after an
@@ -118,6 +126,7 @@ impl Options {
             last_seen: None,
             reconfig_enabled: false,
             max_time_to_wait_for_epoch_ms: None,
+            epoch_patience_ms: u64::MAX,
             force_snapshot_sync: false,
             want_snapshot: false,
         }
@@ -127,6 +136,10 @@ impl Options {
         Duration::from_millis(self.tick_ms * u64::from(self.init_limit))
     }
 
+    fn epoch_patience(&self) -> Duration {
+        Duration::from_millis(self.epoch_patience_ms).min(self.init_timeout())
+    }
+
     fn sync_timeout(&self) -> Duration {
         Duration::from_millis(self.tick_ms * u64::from(self.sync_limit))
     }
@@ -134,6 +147,11 @@ impl Options {
     /// Whether `server` votes in a configuration that counts.
     fn is_participant(&self, server: ServerId) -> bool {
         self.configurations().any(|configuration| configuration.is_participant(server))
+    }
+
+    /// Whether a configuration that counts names `server`, with or without a vote.
+    fn is_member(&self, server: ServerId) -> bool {
+        self.configurations().any(|configuration| configuration.members.contains_key(&server))
     }
 
     /// Whether these servers are a quorum of every configuration that counts.

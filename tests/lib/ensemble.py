@@ -123,7 +123,7 @@ class Namespaces:
             used = file.read()
         for third in range(os.getpid() % 256, os.getpid() % 256 + 256):
             subnet = f"10.231.{third % 256}"
-            if f"{subnet}." not in used:
+            if f"{subnet}." not in used and servers.claim(f"subnet-{subnet}"):
                 return subnet
         raise NotPermitted("all of 10.231.0.0/16 is in use")
 

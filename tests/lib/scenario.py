@@ -10,6 +10,9 @@ always the same (see load.py and history.py), and is judged here.
 
 Every scenario prints one line that begins with TABLE. A machine that permits no network namespaces says so, loudly, once, and
 runs the rest; with ZOO_NAMESPACES=required that is a failure.
+
+With --parallel N so many scenarios run at a time, each in a process of its own, as they mostly wait. They share nothing: each has
+its folders, and ports and subnets are claimed (servers.claim). What one prints comes out when it ends.
 """
 
 import argparse
@@ -17,14 +20,17 @@ import itertools
 import os
 import random
 import shutil
+import subprocess
 import sys
 import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from typing import Callable
 
 from ensemble import Ensemble, namespaces_permitted
 from load import Load
+from servers import die_with_parent
 
 
 class Wrong(Exception):
@@ -76,6 +82,8 @@ def arguments(about):
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--long", action="store_true", help="also those that are left out of the quick set")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
+    parser.add_argument("--parallel", type=int, default=1, metavar="N", help="so many scenarios at a time")
+    parser.add_argument("--one", metavar="NAME/ROUND", help=argparse.SUPPRESS)       # what --parallel runs
     parser.add_argument("--keep", action="store_true", help="keep the folders of what failed")
     parser.add_argument("--list", action="store_true")
     return parser
@@ -89,6 +97,10 @@ def run(title, scenarios, about, options=None):
         return 0
     kinds = options.kinds.split(",")
     Ensemble.stand_in = options.stand_in
+    if options.one:
+        name, round_number = options.one.split("/")
+        each = next(each for each in scenarios if each.name == name)
+        return 1 if run_one(title, each, kinds, f"{options.seed}/{round_number}", options.keep) == "FAILED" else 0
     chosen = [each for each in scenarios if (each.quick or options.long or options.only)
               and (not options.only or any(word in each.name for word in options.only))]
     if not chosen:
@@ -104,16 +116,36 @@ def run(title, scenarios, about, options=None):
     print(f"seed {options.seed}", flush=True)
     failed, passed = [], 0
     begin = time.monotonic()
-    for round_number in range(options.rounds):
-        for each in chosen:
-            outcome = run_one(title, each, kinds, f"{options.seed}/{round_number}", options.keep)
-            if outcome == "FAILED":
-                failed.append(each.name)
-            else:
-                passed += 1
+    for name, is_failed in outcomes(title, chosen, kinds, options):
+        if is_failed:
+            failed.append(name)
+        else:
+            passed += 1
     print(f"FIGURE {title}: {passed} scenarios passed, {len(failed)} failed, {time.monotonic() - begin:.0f} s"
           + (f"; failed: {' '.join(failed)}" if failed else ""))
     return 1 if failed else 0
+
+
+def outcomes(title, chosen, kinds, options):
+    """Runs all rounds; the name of each scenario as it ends, and whether it failed."""
+    due = [(each, round_number) for round_number in range(options.rounds) for each in chosen]
+    if options.parallel <= 1:
+        for each, round_number in due:
+            yield each.name, run_one(title, each, kinds, f"{options.seed}/{round_number}", options.keep) == "FAILED"
+        return
+
+    def run_apart(each, round_number):
+        words = [sys.executable, sys.argv[0], "--one", f"{each.name}/{round_number}", "--seed", str(options.seed), "--kinds", options.kinds]
+        words += ["--stand-in", options.stand_in] if options.stand_in else []
+        words += ["--keep"] if options.keep else []
+        return each.name, subprocess.run(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                                         preexec_fn=die_with_parent)
+
+    with ThreadPoolExecutor(options.parallel) as pool:
+        for ended in as_completed([pool.submit(run_apart, *one) for one in due]):
+            name, done = ended.result()
+            print(done.stdout, end="", flush=True)
+            yield name, done.returncode != 0
 
 
 def run_one(title, each, kinds, seed, keep=False):

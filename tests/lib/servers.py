@@ -39,16 +39,37 @@ PROPERTY_ONLY = ("jute.maxbuffer", "znode.container.checkIntervalMs", "znode.con
 START_SECONDS_MAX = 30.0
 STOP_SECONDS_MAX = 10.0
 
+# Beyond so many the oldest claims are given up: their servers are long gone.
+CLAIMS_MAX = 256
+
 _running = []
+_claims = []
 # Children are made by one thread that lives as long as this process: the kernel's "end with your parent"
 # means the thread that forked, and a test's own threads come and go.
 _spawner = ThreadPoolExecutor(1, thread_name_prefix="spawner")
 
 
+def claim(name):
+    """Whether `name` is this process's alone, among all tests of this machine, until it ends: a server that is down for a moment
+    must find its port free again. (A socket of the abstract name space: nothing is left behind.)"""
+    holder = socket.socket(socket.AF_UNIX)
+    try:
+        holder.bind(f"\0zoo-test-{name}")
+    except OSError:
+        holder.close()
+        return False
+    _claims.append(holder)
+    if len(_claims) > CLAIMS_MAX:
+        _claims.pop(0).close()
+    return True
+
+
 def free_port():
-    """A port of the loopback interface that nobody listens on now, above 20000, outside the ephemeral range."""
+    """A port of the loopback interface that nobody listens on now, above 20000, outside the ephemeral range, claimed."""
     for _ in range(1000):
         port = random.randint(20001, 32000)
+        if not claim(f"port-{port}"):
+            continue
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -134,7 +155,7 @@ class Server:
         with open(self.log_file, "ab") as log:
             self.process = _spawner.submit(
                 subprocess.Popen, self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                cwd=self.folder, start_new_session=True, preexec_fn=_die_with_parent).result()
+                cwd=self.folder, start_new_session=True, preexec_fn=die_with_parent).result()
         _running.append(self)
 
     def start(self):
@@ -208,7 +229,8 @@ class Server:
             return "(no log)"
 
 
-def _die_with_parent():
+def die_with_parent():
+    """For `preexec_fn`: the child ends with the thread that made it."""
     PR_SET_PDEATHSIG = 1
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 

@@ -161,6 +161,7 @@ impl World {
 
     /// Takes what an election wants done.
     fn perform(&mut self, place: usize) {
+        self.servers[place].election.turn_ended();
         while let Some(action) = self.servers[place].election.poll() {
             match action {
                 ElectionAction::Send { to, notification } => {

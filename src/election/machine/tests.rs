@@ -65,6 +65,7 @@ fn sent(election: &mut Election) -> Vec<(i64, ServerState, i64, i64)> {
 }
 
 fn outcome(election: &mut Election) -> Option<(i64, ServerState)> {
+    election.turn_ended();
     actions(election).into_iter().find_map(|action| match action {
         ElectionAction::Elected(outcome) => Some((outcome.leader.0, outcome.role)),
         _ => None,
@@ -95,7 +96,9 @@ fn a_better_vote_is_taken_over_and_told_and_a_worse_one_is_not() {
     let mut election = looking(2);
     sent(&mut election);
     election.handle(at(1), ServerId(1), &says(Looking, 1, 5, 1));
-    assert_eq!(sent(&mut election), []);
+    assert_eq!(sent(&mut election), [(1, Looking, 2, 1)], "it may have been deaf when the vote was told");
+    election.handle(at(1), ServerId(1), &says(Looking, 1, 5, 1));
+    assert_eq!(sent(&mut election), [], "but not twice");
     election.handle(at(1), ServerId(3), &says(Looking, 3, 5, 1));
     assert_eq!(sent(&mut election), [(1, Looking, 3, 1), (3, Looking, 3, 1)]);
     election.handle(at(2), ServerId(1), &says(Looking, 1, 6, 1));
@@ -155,6 +158,13 @@ fn with_every_reachable_voter_heard_there_is_no_wait() {
     assert_eq!(outcome(&mut election), None, "3 is back");
     election.handle(at(11), ServerId(3), &says(Looking, 2, 5, 1));
     assert_eq!(outcome(&mut election), Some((2, Leading)));
+
+    // Votes of several rounds come at once: all of them are heard first.
+    let mut election = early();
+    election.disconnected(at(0), ServerId(3));
+    election.handle(at(10), ServerId(1), &says(Looking, 2, 5, 1));
+    election.handle(at(10), ServerId(1), &says(Looking, 1, 6, 2));
+    assert_eq!(outcome(&mut election), Some((1, Following)), "in the second round");
 
     // A candidate that cannot be reached itself gets the whole wait.
     let mut election = early();

@@ -155,6 +155,7 @@ impl Replica {
             Event::PeerLost(peer) => self.handle_peer(now, peer, false),
             Event::LinkOpened(link) => self.handle_link_opened(now, link),
             Event::LinkBytes(link, bytes) => self.handle_link_bytes(now, link, &bytes),
+            Event::LinkProgress(link) => self.handle_link_progress(now, link),
             Event::LinkClosed(link) => self.handle_link_closed(link),
             Event::LeaderConnected(dial) => self.handle_leader_connected(now, dial),
             Event::LeaderBytes(dial, bytes) => self.handle_leader_bytes(now, dial, &bytes),
@@ -171,6 +172,7 @@ impl Replica {
         }
         self.publish_ready();
         self.drive(now);
+        self.end_turn_of_election(now);
         self.flush_links();
         self.flush_learner();
     }

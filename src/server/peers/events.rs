@@ -65,7 +65,10 @@ impl Events {
     /// What waits of these links was said before they were given up, and is not heard any more.
     pub(super) fn forget_links(&self, is_given_up: impl Fn(LinkId) -> bool) {
         self.queue.borrow_mut().retain(|event| match event {
-            Event::LinkOpened(link) | Event::LinkBytes(link, _) | Event::LinkClosed(link) => !is_given_up(*link),
+            Event::LinkOpened(link)
+            | Event::LinkBytes(link, _)
+            | Event::LinkProgress(link)
+            | Event::LinkClosed(link) => !is_given_up(*link),
             _ => true,
         });
     }

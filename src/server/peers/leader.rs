@@ -1,14 +1,16 @@
 //! The one connection of this server to its leader.
 //!
-//! As `Learner.connectToLeader`: each address of the leader is tried, five times at most, with a pause in between and within a budget,
-//! and the first connection that stands is taken. A leader that was just elected may need a moment to open its port, so being
-//! refused is no reason to look for another at once.
+//! As `Learner.connectToLeader`: each address of the leader is tried, with a pause in between and within a budget, and the first
+//! connection that stands is taken. A leader that was just elected may need a moment to open its port, so being refused is no
+//! reason to look for another at once. Nor is it one to sit out Apache's whole pause: the first are short, as nobody is served
+//! meanwhile; five times the whole pause is waited before the leader is given up.
 //!
 //! A dial that was hung up, or followed by another, never speaks again.
 
 use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::PeerOptions;
 use super::address;
@@ -23,8 +25,11 @@ use crate::rt::executor::{sleep, spawn_local};
 use crate::rt::resolver::Resolver;
 use crate::rt::socket::Stream;
 
-/// Tries of each address.
-const TRIES_MAX: u32 = 5;
+/// How often the whole pause is waited.
+const WHOLE_PAUSES: u32 = 5;
+
+/// The first pause; each is twice the one before, up to the whole one.
+const PAUSE_MIN: Duration = Duration::from_millis(1);
 
 /// See the file's page.
 pub(super) struct Leader {
@@ -158,7 +163,9 @@ impl Leader {
         };
         let begun = clock::now();
         let mut last = None;
-        for _ in 0..TRIES_MAX {
+        let whole = self.options.dial_pause;
+        let (mut pause, mut whole_pauses) = (PAUSE_MIN.min(whole), 0);
+        while whole_pauses < WHOLE_PAUSES {
             for address in &member.addresses {
                 let left = self.options.dial_budget.saturating_sub(clock::now().since(begun));
                 if left.is_zero() || !self.is_current(id) {
@@ -174,7 +181,9 @@ impl Leader {
                     }
                 }
             }
-            sleep(self.options.dial_pause).await;
+            sleep(pause).await;
+            whole_pauses += u32::from(pause == whole);
+            pause = (pause * 2).min(whole);
         }
         Err(last.unwrap_or_else(|| io::ErrorKind::TimedOut.into()))
     }

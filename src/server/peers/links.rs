@@ -128,6 +128,12 @@ impl Links {
         self.next.set(id.0.wrapping_add(1));
         tracing::debug!(link = id.0, peer = %stream.peer(), "a learner has connected");
         let outbox = Outbox::new(stream.clone(), self.options.link_bytes_max);
+        let links = Rc::downgrade(self);
+        outbox.on_progress(move || {
+            if let Some(links) = links.upgrade().filter(|links| links.links.borrow().contains_key(&id)) {
+                links.events.push(Event::LinkProgress(id));
+            }
+        });
         self.links.borrow_mut().insert(id, Link { stream: stream.clone(), outbox });
         self.events.push(Event::LinkOpened(id));
         let links = self.clone();

@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::events::Signal;
+use crate::rt::clock;
 use crate::rt::executor::{spawn_local, timeout, yield_now};
 use crate::rt::socket::Stream;
 
@@ -19,6 +20,9 @@ const WRITE_BYTES: usize = 1 << 20;
 
 /// Packets up to this size are copied together; a larger one is a write of its own.
 const JOIN_BYTES_MAX: usize = 64 << 10;
+
+/// While a stream leaves, its progress is told so often at most.
+const PROGRESS_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long the other end may take to take what was sent before the end.
 const LINGER: Duration = Duration::from_secs(5);
@@ -42,6 +46,7 @@ pub(super) struct Outbox {
     is_writing: Cell<bool>,
     is_ending: Cell<bool>,
     ended: Signal,
+    on_progress: RefCell<Option<Box<dyn Fn()>>>,
 }
 
 /// The queue is too long.
@@ -58,7 +63,13 @@ impl Outbox {
             is_writing: Cell::new(false),
             is_ending: Cell::new(false),
             ended: Signal::default(),
+            on_progress: RefCell::default(),
         })
+    }
+
+    /// `tell` is called while streams leave: when the other end has taken more of one, but no more often than [`PROGRESS_PAUSE`].
+    pub(super) fn on_progress(&self, tell: impl Fn() + 'static) {
+        self.on_progress.replace(Some(Box::new(tell)));
     }
 
     /// Sends with the next [`Outbox::flush`].
@@ -144,6 +155,7 @@ impl Outbox {
     /// Sends until the queue is empty or the connection ends.
     async fn write(self: Rc<Self>) {
         let mut slice = Vec::new();
+        let mut told = clock::now();
         loop {
             if let Some(bytes) = self.next_bytes() {
                 let sent = self.stream.write_all(&bytes).await;
@@ -165,6 +177,13 @@ impl Outbox {
                     if self.stream.write_all(&slice).await.is_err() {
                         self.give_up();
                         return;
+                    }
+                    let now = clock::now();
+                    if now.since(told) >= PROGRESS_PAUSE || !is_more {
+                        told = now;
+                        if let Some(tell) = &*self.on_progress.borrow() {
+                            tell();
+                        }
                     }
                     if !is_more {
                         break;

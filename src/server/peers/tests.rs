@@ -106,6 +106,7 @@ fn name(event: &Event) -> String {
         Event::PeerLost(peer) => format!("{peer:?} lost"),
         Event::LinkOpened(link) => format!("{link:?} opened"),
         Event::LinkBytes(link, bytes) => format!("{} bytes of {link:?}", bytes.len()),
+        Event::LinkProgress(link) => format!("{link:?} takes a state"),
         Event::LinkClosed(link) => format!("{link:?} closed"),
         Event::LeaderConnected(dial) => format!("{dial:?} connected"),
         Event::LeaderBytes(dial, bytes) => format!("{} bytes of {dial:?}", bytes.len()),
@@ -431,9 +432,18 @@ fn learners_come_speak_and_go() {
             assert_eq!(heard.len(), 10 + 10_000_000 + 10);
             assert!(heard.starts_with(b"before it x") && heard.ends_with(b"x behind it"));
 
-            // One that goes by itself is told of, once.
+            // What it takes of a state is told; one that goes by itself is told of, once.
             let other = connect(port).await;
             let link = server.opened().await;
+            server.peers.body_to_link(
+                link,
+                Box::new(|out| {
+                    out.extend_from_slice(b"a short one");
+                    false
+                }),
+            );
+            server.peers.flush();
+            assert!(matches!(server.next().await, Event::LinkProgress(of) if of == link));
             drop(other);
             assert!(matches!(server.next().await, Event::LinkClosed(of) if of == link));
 
@@ -477,7 +487,10 @@ fn a_learner_that_does_not_read_is_cut_off() {
 fn a_leader_is_dialled_until_it_opens_its_port() {
     on_executor("leader", || async {
         let port = free_port();
-        let mut server = Server::start(options(1, &membership(&[(1, 1, 1), (2, port, 2)])), Vec::new());
+        // The first pauses are short, however long the whole one is.
+        let hour = Duration::from_secs(3600);
+        let options = PeerOptions { dial_pause: hour, ..options(1, &membership(&[(1, 1, 1), (2, port, 2)])) };
+        let mut server = Server::start(options, Vec::new());
         server.peers.dial(DialId(1), ServerId(2));
         sleep(Duration::from_millis(30)).await;
         let leader = Listener::bind(SocketAddr::from(([127, 0, 0, 1], port)), 8).expect("still free");

@@ -12,7 +12,7 @@ use crate::admin::status::{
     ResponseBytes, ServerStatus, SessionStatus, Status,
 };
 use crate::admin::{self, Word};
-use crate::ids::{ServerId, SessionId};
+use crate::ids::{ServerId, SessionId, Zxid};
 use crate::replica::message::{Ask, EnsembleReport, Gathered, Part, Question, ReplicaReport, ShardItem, Standing};
 use crate::rt::{clock, limits, process};
 use crate::server::options::{About, ShardOptions};
@@ -204,6 +204,10 @@ impl State {
         // It may lead or follow another by now; the word tells of one moment.
         if let Some(ensemble) = &gathered.replica.ensemble {
             status.server.mode = mode(ensemble.standing);
+            if ensemble.standing == Standing::Leading {
+                // A leader stands at the start of its epoch before its first transaction, as Apache's does.
+                status.server.zxid = status.server.zxid.max(Zxid::new(ensemble.epoch, 0));
+            }
             status.ensemble = Some(ensemble_status(ensemble, &gathered.replica, self.since));
         }
         if word == Word::Dump {
@@ -319,7 +323,7 @@ fn ensemble_status(ensemble: &EnsembleReport, replica: &ReplicaReport, since: In
         synced_observers: synced(true),
         pending_syncs: ensemble.pending_syncs,
         uptime_ms: clock::now().since(since).as_millis() as u64,
-        proposal_size: Some(replica.proposal_size).filter(|_| replica.txn_count > 0),
+        proposal_size: Some(replica.proposal_size).filter(|sizes| *sizes != [0; 3]),
     });
     EnsembleStatus {
         quorum_size: ensemble.voters,

@@ -195,9 +195,6 @@ impl LogCore {
             disk.rename(&installed_name(zxid), &snapshot_name(zxid))?;
             snapshots.push(zxid);
         }
-        if tail.is_epoch_unnamed {
-            epochs::name_current(disk)?;
-        }
         if let Some(Epochs { accepted, current }) = tail.epochs_unsaved {
             match epochs::save(disk, Some(accepted), Some(current)) {
                 // Without room for them there is none for more history either; the next start comes to the same.

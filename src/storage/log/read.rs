@@ -69,9 +69,7 @@ pub struct LogTail {
     pub stale: Vec<String>,
     /// The snapshot with which the log begins still has the name under which it was written.
     pub installed: Option<Zxid>,
-    /// The current epoch still has the name under which it was written.
-    pub is_epoch_unnamed: bool,
-    /// Epochs for which there is no file yet.
+    /// Epochs that the files do not hold as they should.
     pub epochs_unsaved: Option<Epochs>,
     /// What the next marker's counter has to be.
     pub marker_counter: u64,
@@ -429,7 +427,6 @@ impl Replay<'_> {
             prepared: None,
             stale: index.void.iter().map(|&sequence| segment_name(sequence)).collect(),
             installed: None,
-            is_epoch_unnamed: false,
             epochs_unsaved: None,
             marker_counter: index.markers.newest.map_or(0, |marker| marker.counter + 1),
             notes: Vec::new(),

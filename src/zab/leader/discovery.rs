@@ -11,7 +11,7 @@ use crate::ids::{Epoch, ServerId, Zxid};
 use crate::time::Instant;
 use crate::wire::jute::Reader;
 use crate::wire::quorum::{LearnerInfo, PROTOCOL_VERSION, PacketType, QuorumPacket};
-use crate::zab::{EPOCH_MAX, History};
+use crate::zab::{EPOCH_LEAP_MAX, EPOCH_MAX, History};
 
 impl Leader {
     /// The first packet: who is it, and which epoch has it accepted?
@@ -50,13 +50,22 @@ impl Leader {
             self.close(old, format!("server {} came again", server.0));
         }
         let link = self.links.get_mut(&id).expect("packet() has found it");
-        (link.server, link.observer, link.stage) = (server, observer, Stage::AwaitEpoch);
+        (link.server, link.observer, link.stage, link.accepted) = (server, observer, Stage::AwaitEpoch, accepted);
         if self.phase == LeaderPhase::CollectingEpochs {
             self.epoch = self.epoch.max(Epoch(accepted.0 + 1));
             if !observer && self.options.is_participant(server) {
                 self.connecting.insert(server);
             }
             self.try_decide_epoch();
+        } else if self.phase > LeaderPhase::SavingAccepted && accepted > self.epoch && self.options.is_member(server) {
+            if accepted.0 - self.epoch.0 > EPOCH_LEAP_MAX {
+                let (server, accepted, epoch) = (server.0, accepted.0, self.epoch.0);
+                return Err(format!(
+                    "server {server} has promised epoch {accepted:#x}, far beyond this leader's, {epoch:#x}: is its disk of another ensemble?"
+                ));
+            }
+            self.promised_beyond = self.promised_beyond.max(Some(accepted));
+            self.make_room_for_promises(now);
         } else if self.phase > LeaderPhase::SavingAccepted {
             self.say_epoch(now, id);
         }
@@ -187,6 +196,7 @@ impl Leader {
             return;
         }
         self.phase = LeaderPhase::Established;
+        self.established = Some(now);
         self.next_half_tick = Some(now + self.half_tick());
         self.half = false;
         self.activate_newest();

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::ids::{ServerId, Zxid};
+use crate::ids::{Epoch, ServerId, Zxid};
 use crate::time::Instant;
 
 /// How far the handshake has come; see the module page of `zab` for what each step waits on.
@@ -11,7 +11,7 @@ use crate::time::Instant;
 pub(super) enum Stage {
     /// Nothing came yet; FOLLOWERINFO or OBSERVERINFO has to be first.
     Greeting,
-    /// It said who it is; the epoch is not yet decided and saved.
+    /// It said who it is; the epoch is not yet decided and saved, or it has promised a later one.
     AwaitEpoch,
     /// LEADERINFO went out.
     AwaitAckEpoch,
@@ -30,6 +30,8 @@ pub(super) struct Link {
     pub(super) stage: Stage,
     pub(super) server: ServerId,
     pub(super) observer: bool,
+    /// The highest epoch that it has promised to a leader, as it said first.
+    pub(super) accepted: Epoch,
     /// Of ACKEPOCH: where its history ends.
     pub(super) peer_last: Zxid,
     /// When the present stage has lasted too long; in `Serving`, when it was silent too long.
@@ -54,6 +56,7 @@ impl Link {
             stage: Stage::Greeting,
             server: ServerId(-1),
             observer: false,
+            accepted: Epoch(0),
             peer_last: Zxid::ZERO,
             deadline,
             alive_until_tick,

@@ -5,6 +5,11 @@
 //! which it did (a learner that comes again may have been told to cut its tail); so does its ack of NEWLEADER, as who is gone may
 //! follow another leader by now. Its ack of the epoch counts for good: it is a promise.
 //!
+//! Beyond Apache: a member that has promised a later epoch, to a leader that came to nothing, cannot join this one. It is kept
+//! waiting, and once this leader has been in office for initLimit it steps down, so that the next epoch is beyond the promise
+//! ([`Leader::promised_beyond`]). To step down and to choose a later epoch is safe at any time. A member that shows ever later
+//! promises costs an election each initLimit at most; a server that the configuration does not name costs none.
+//!
 //! Beyond Apache: a SYNC is answered only after a quorum has answered a ping that was sent behind it. So a leader that has been
 //! replaced without knowing it answers none, and a read behind a sync is linearisable.
 
@@ -208,6 +213,9 @@ pub struct Leader {
     tick: u64,
     next_half_tick: Option<Instant>,
     half: bool,
+    established: Option<Instant>,
+    /// The latest epoch, beyond this leader's, that a member has promised to another.
+    promised_beyond: Option<Epoch>,
     actions: VecDeque<LeaderAction>,
 }
 
@@ -246,6 +254,8 @@ impl Leader {
             tick: 0,
             next_half_tick: None,
             half: false,
+            established: None,
+            promised_beyond: None,
             actions: VecDeque::new(),
             options,
         };
@@ -276,11 +286,18 @@ impl Leader {
         self.retire_if_alone();
     }
 
-    /// Bytes of a snapshot went out on this link: its learner is not late while they do.
+    /// Bytes of a snapshot went out on this link: its learner is not late while they do, and if it is one that the quorum may
+    /// need, neither is the quorum.
     pub fn snapshot_progress(&mut self, now: Instant, link: LinkId) {
         let deadline = now + self.options.init_timeout();
-        if let Some(link) = self.links.get_mut(&link).filter(|link| link.stage == Stage::AwaitNewLeaderAck) {
-            link.deadline = deadline;
+        let Some(link) = self.links.get_mut(&link).filter(|link| link.stage == Stage::AwaitNewLeaderAck) else {
+            return;
+        };
+        link.deadline = deadline;
+        if matches!(self.phase, LeaderPhase::SavingCurrent | LeaderPhase::Synchronising)
+            && self.options.is_participant(link.server)
+        {
+            self.phase_deadline = deadline;
         }
     }
 
@@ -362,7 +379,9 @@ impl Leader {
         if matches!(self.phase, LeaderPhase::Dead) {
             return;
         }
-        if self.phase < LeaderPhase::Established && now >= self.phase_deadline {
+        let is_impatient =
+            self.phase == LeaderPhase::CollectingEpochs && now.since(self.started) >= self.options.epoch_patience();
+        if self.phase < LeaderPhase::Established && (now >= self.phase_deadline || is_impatient) {
             let what = match self.phase {
                 LeaderPhase::CollectingEpochs | LeaderPhase::SavingAccepted => "for an epoch from a quorum",
                 LeaderPhase::CollectingAcks => "for a quorum to accept the epoch",
@@ -389,10 +408,30 @@ impl Leader {
         for (id, why) in late {
             self.close(id, why);
         }
-        if self.next_half_tick.is_some_and(|at| now >= at) {
+        self.make_room_for_promises(now);
+        if self.phase == LeaderPhase::Established && self.next_half_tick.is_some_and(|at| now >= at) {
             self.next_half_tick = Some(now + self.half_tick());
             self.half_tick_passed();
         }
+    }
+
+    /// Steps down for a member that has promised a later epoch, if it waits still and this leader was in office long enough.
+    pub(super) fn make_room_for_promises(&mut self, now: Instant) {
+        if self.established.is_none_or(|since| now.since(since) < self.options.init_timeout()) {
+            return;
+        }
+        let waiting = |link: &&Link| link.stage == Stage::AwaitEpoch && link.accepted > self.epoch;
+        if let Some(Link { server, accepted, .. }) = self.links.values().find(waiting) {
+            let (server, accepted, epoch) = (server.0, accepted.0, self.epoch.0);
+            self.step_down(format!(
+                "server {server} has promised epoch {accepted:#x} to another leader, and cannot follow one of epoch {epoch:#x}"
+            ));
+        }
+    }
+
+    /// The latest epoch beyond this leader's that a member has promised to another leader: the next one is to be beyond that.
+    pub const fn promised_beyond(&self) -> Option<Epoch> {
+        self.promised_beyond
     }
 
     /// When [`Leader::tick`] is to be called at the latest.
@@ -405,7 +444,9 @@ impl Leader {
             return self.next_half_tick;
         }
         let links = self.links.values().filter(|link| !link.waits_for_others()).map(|link| link.deadline);
-        links.chain([self.phase_deadline]).min()
+        let impatient = self.started + self.options.epoch_patience();
+        let impatient = (self.phase == LeaderPhase::CollectingEpochs).then_some(impatient);
+        links.chain([self.phase_deadline]).chain(impatient).min()
     }
 
     fn half_tick(&self) -> Duration {
@@ -431,6 +472,12 @@ impl Leader {
             }
         }
         self.ping_all();
+    }
+
+    /// What to do next of what packets have asked for; acknowledgements are not counted yet. For between the packets that came
+    /// together: each is to find done what the one before asked for, and a batch of acknowledgements makes one count.
+    pub fn poll_between(&mut self) -> Option<LeaderAction> {
+        self.actions.pop_front()
     }
 
     /// What to do next.

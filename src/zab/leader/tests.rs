@@ -8,8 +8,8 @@ use super::*;
 use crate::quorum::Membership;
 use crate::wire::op::OpCode;
 use crate::wire::quorum::LearnerInfo;
-use crate::zab::HistoryOptions;
 use crate::zab::tests::record;
+use crate::zab::{EPOCH_LEAP_MAX, HistoryOptions};
 
 const NOW: Instant = Instant(1_000_000);
 const EPOCH: Epoch = Epoch(5);
@@ -410,6 +410,29 @@ fn every_wait_for_a_quorum_is_bounded() {
     assert!(is_closed(&actions(&mut leader), B, "Greeting"));
 }
 
+/// The votes that elected it may be of the past: it looks again sooner than Apache's, less soon each time.
+#[test]
+fn a_leader_to_whom_nobody_comes_is_impatient() {
+    let impatient = |epoch_patience_ms| {
+        let options = Options { epoch_patience_ms, ..options() };
+        Leader::new(options, NOW, Epoch(4), Epoch(4), zxid(4, 7))
+    };
+    let soon = NOW + Duration::from_secs(4);
+    let mut leader = impatient(4000);
+    assert_eq!(leader.timer(), Some(soon));
+    leader.tick(soon);
+    assert!(steps_down(&actions(&mut leader), "for an epoch from a quorum"));
+    assert_eq!(impatient(1 << 60).timer(), Some(NOW + Duration::from_secs(20)), "never longer than initLimit");
+    // The disk may be slow, and those that came may be.
+    let mut leader = impatient(4000);
+    leader.link_opened(NOW, A);
+    feed(&mut leader, A, follower_info(2, 4));
+    leader.tick(soon);
+    leader.epochs_saved(soon, EPOCH, Epoch(4));
+    leader.tick(soon + Duration::from_secs(4));
+    assert_eq!(leader.phase(), LeaderPhase::CollectingAcks);
+}
+
 #[test]
 fn a_learner_that_receives_a_snapshot_is_not_late() {
     let mut leader = established();
@@ -423,6 +446,76 @@ fn a_learner_that_receives_a_snapshot_is_not_late() {
     assert!(!is_closed(&actions(&mut leader), B, ""));
     leader.tick(NOW + step + step + step);
     assert!(is_closed(&actions(&mut leader), B, "AwaitNewLeaderAck"));
+}
+
+#[test]
+fn nor_is_the_quorum_that_may_need_it() {
+    for (server, moves) in [(2, true), (4, false)] {
+        let mut leader = said();
+        // A quorum holds the epoch; what it holds of the history is on its way.
+        feed(&mut leader, A, ack_epoch(4, zxid(4, 7)));
+        leader.link_opened(NOW, B);
+        let kind = if server == 4 { PacketType::OBSERVERINFO } else { PacketType::FOLLOWERINFO };
+        feed(&mut leader, B, info(kind, server, 3));
+        feed(&mut leader, B, ack_epoch(3, zxid(3, 1)));
+        let step = Duration::from_secs(15);
+        leader.snapshot_progress(NOW + step, B);
+        leader.tick(NOW + step + Duration::from_secs(5));
+        assert_eq!(steps_down(&actions(&mut leader), "take over the history"), !moves, "server {server}");
+        leader.tick(NOW + step + Duration::from_secs(20));
+        assert_eq!(leader.phase(), LeaderPhase::Dead);
+    }
+}
+
+/// A member that alone has promised a later epoch, to a leader that came to nothing (seed 17375 of the simulator).
+#[test]
+fn a_leader_makes_room_for_a_member_that_has_promised_a_later_epoch() {
+    let init = Duration::from_secs(20);
+    for (server, kind) in [(3, PacketType::FOLLOWERINFO), (4, PacketType::OBSERVERINFO)] {
+        let mut leader = established();
+        leader.link_opened(NOW, B);
+        assert_eq!(feed(&mut leader, B, info(kind, server, 7)), [], "it waits: this leader has just come to office");
+        assert_eq!(leader.promised_beyond(), Some(Epoch(7)));
+        let mut now = NOW;
+        while now + Duration::from_secs(5) < NOW + init {
+            now = now + Duration::from_secs(5);
+            leader.packet(now, A, packet(PacketType::PING, Zxid(-1)), &history());
+            leader.tick(now);
+            assert!(!steps_down(&actions(&mut leader), ""), "at {now:?}");
+        }
+        leader.tick(NOW + init);
+        assert!(steps_down(&actions(&mut leader), "has promised epoch 0x7 to another leader"), "server {server}");
+        // The next term goes beyond the promise, and the member joins.
+        let accepted = leader.promised_beyond().unwrap();
+        let mut next = Leader::new(options(), NOW, accepted, EPOCH, zxid(5, 1));
+        next.link_opened(NOW, A);
+        let save = LeaderAction::SaveEpochs { accepted: Some(Epoch(8)), current: None };
+        assert_eq!(feed(&mut next, A, follower_info(2, 5)), [save]);
+    }
+    // One that comes later need not wait; one that has given up costs nothing.
+    let mut leader = established();
+    leader.link_opened(NOW, B);
+    feed(&mut leader, B, follower_info(3, 7));
+    leader.link_closed(B);
+    leader.packet(NOW + init, A, packet(PacketType::PING, Zxid(-1)), &history());
+    leader.tick(NOW + init);
+    assert!(!steps_down(&actions(&mut leader), ""));
+    leader.link_opened(NOW + init, C);
+    leader.packet(NOW + init, C, follower_info(3, 7), &history());
+    assert!(steps_down(&actions(&mut leader), "server 3 has promised epoch 0x7"));
+}
+
+#[test]
+fn no_room_is_made_for_strangers_and_for_promises_out_of_reach() {
+    let late = NOW + Duration::from_secs(60);
+    let mut leader = established();
+    leader.link_opened(late, B);
+    leader.packet(late, B, follower_info(9, 7), &history());
+    assert_eq!(kinds(&actions(&mut leader), B), [PacketType::LEADERINFO], "it may see for itself");
+    leader.link_opened(late, C);
+    leader.packet(late, C, follower_info(3, EPOCH.0 + EPOCH_LEAP_MAX + 1), &history());
+    assert!(is_closed(&actions(&mut leader), C, "is its disk of another ensemble?"));
+    assert_eq!((leader.phase(), leader.promised_beyond()), (LeaderPhase::Established, None));
 }
 
 #[test]

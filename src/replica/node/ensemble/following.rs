@@ -447,6 +447,7 @@ impl Replica {
         self.publish_head();
         let ensemble = self.ensemble.as_deref_mut().expect("only members follow");
         ensemble.commits = 0;
+        ensemble.fruitless = 0;
         ensemble.epoch = epoch;
         ensemble.election.established(now.instant, epoch);
         let Role::Following(following) = &mut ensemble.role else { unreachable!("it is a learner") };

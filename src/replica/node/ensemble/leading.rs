@@ -137,7 +137,11 @@ impl Replica {
                     }
                 }
                 // What a packet brought is done before the next one: a request is answered in the state that it found.
-                self.drive_leader(now);
+                while let Some(leading) = self.leading()
+                    && let Some(action) = leading.zab.poll_between()
+                {
+                    self.do_leader(now, action);
+                }
             }
         }
     }
@@ -146,6 +150,13 @@ impl Replica {
         self.flush_link(link);
         self.actions.push_back(Action::CloseLink(link));
         self.handle_link_closed(link);
+    }
+
+    /// A state is still on its way to a learner: it is not late.
+    pub(in crate::replica) fn handle_link_progress(&mut self, now: Now, link: LinkId) {
+        if let Some(leading) = self.leading() {
+            leading.zab.snapshot_progress(now.instant, link);
+        }
     }
 
     pub(in crate::replica) fn handle_link_closed(&mut self, link: LinkId) {
@@ -158,44 +169,46 @@ impl Replica {
 
     /// Does what the leader's machine says, until it has nothing more to say.
     pub(super) fn drive_leader(&mut self, now: Now) {
-        while let Some(Ensemble { role: Role::Leading(leading), .. }) = self.ensemble.as_deref_mut()
+        while let Some(leading) = self.leading()
             && let Some(action) = leading.zab.poll()
         {
-            match action {
-                LeaderAction::SaveEpochs { accepted, current } => self.save_epochs(accepted, current),
-                LeaderAction::Send { link, packet } => {
-                    if let Some(entry) = leading.links.get_mut(&link) {
-                        packet.encode(&mut entry.out);
-                    }
+            self.do_leader(now, action);
+        }
+    }
+
+    fn do_leader(&mut self, now: Now, action: LeaderAction) {
+        match action {
+            LeaderAction::SaveEpochs { accepted, current } => self.save_epochs(accepted, current),
+            LeaderAction::Send { link, packet } => {
+                if let Some(entry) = self.leading().and_then(|leading| leading.links.get_mut(&link)) {
+                    packet.encode(&mut entry.out);
                 }
-                LeaderAction::SendSnapshot { link, zxid } => self.send_snapshot(link, zxid),
-                LeaderAction::Close { link, why } => {
-                    tracing::info!(?link, why, "the connection of a learner is closed");
-                    self.close_link(link);
-                }
-                LeaderAction::Established { epoch } => self.establish(now, epoch),
-                LeaderAction::Commit { through } => self.committed(through),
-                LeaderAction::Activate { membership, designated } => {
-                    self.activate_as_leader(now, membership, designated)
-                }
-                LeaderAction::Request { link, request, identities } => {
-                    self.handle_forwarded(now, link, LearnerRequest { request, identities });
-                }
-                LeaderAction::Revalidate { link, session, timeout_ms } => {
-                    let owner = Owner::learner(link.0);
-                    let is_valid = self.pipeline.revalidate(now.instant, session, timeout_ms, owner);
-                    if let Some(leading) = self.leading() {
-                        leading.zab.revalidated(link, session, is_valid);
-                    }
-                }
-                LeaderAction::Touch { sessions, .. } => {
-                    for (session, timeout_ms) in sessions {
-                        self.pipeline.sessions_mut().touch_for(session, timeout_ms, now.instant);
-                    }
-                }
-                LeaderAction::SyncDone => self.sync_confirmed(),
-                LeaderAction::StepDown { why } => self.stand_down(now, &why),
             }
+            LeaderAction::SendSnapshot { link, zxid } => self.send_snapshot(link, zxid),
+            LeaderAction::Close { link, why } => {
+                tracing::info!(?link, why, "the connection of a learner is closed");
+                self.close_link(link);
+            }
+            LeaderAction::Established { epoch } => self.establish(now, epoch),
+            LeaderAction::Commit { through } => self.committed(through),
+            LeaderAction::Activate { membership, designated } => self.activate_as_leader(now, membership, designated),
+            LeaderAction::Request { link, request, identities } => {
+                self.handle_forwarded(now, link, LearnerRequest { request, identities });
+            }
+            LeaderAction::Revalidate { link, session, timeout_ms } => {
+                let owner = Owner::learner(link.0);
+                let is_valid = self.pipeline.revalidate(now.instant, session, timeout_ms, owner);
+                if let Some(leading) = self.leading() {
+                    leading.zab.revalidated(link, session, is_valid);
+                }
+            }
+            LeaderAction::Touch { sessions, .. } => {
+                for (session, timeout_ms) in sessions {
+                    self.pipeline.sessions_mut().touch_for(session, timeout_ms, now.instant);
+                }
+            }
+            LeaderAction::SyncDone => self.sync_confirmed(),
+            LeaderAction::StepDown { why } => self.stand_down(now, &why),
         }
     }
 
@@ -212,6 +225,8 @@ impl Replica {
         ensemble.history.epoch_started(epoch);
         ensemble.epoch = epoch;
         ensemble.commits = 0;
+        ensemble.fruitless = 0;
+        self.stats.proposal_size = [0; 3];
         tracing::info!(epoch = epoch.0, zxid = %self.published, "this server leads");
         self.stand(Standing::Leading);
     }

@@ -33,6 +33,10 @@ use crate::zab::{self, History, HistoryOptions, Leader, Learner};
 /// A server without a leader looks for one at least so long before it serves those who only read, as Apache's.
 const READ_ONLY_PATIENCE_MIN: Duration = Duration::from_secs(2);
 
+/// Ticks that an elected leader waits for its quorum to come to it, the first time; twice as many after each time in vain, up to
+/// `initLimit`.
+const EPOCH_PATIENCE_TICKS: u64 = 2;
+
 /// How the server takes part; `config` fills it.
 #[derive(Clone, Debug)]
 pub struct EnsembleOptions {
@@ -100,6 +104,11 @@ pub(super) struct Ensemble {
     pub(super) commits: u64,
     /// The epoch of the leader under which it serves or served last.
     pub(super) epoch: Epoch,
+    /// The latest epoch that a member has promised to another leader, as this server learned while it led: if it leads again, then
+    /// beyond that.
+    pub(super) promised_beyond: Epoch,
+    /// How often in a row it was elected and came to nothing.
+    pub(super) fruitless: u32,
     /// The last leader's records did not fit: the next is asked for its whole state.
     pub(super) want_snapshot: bool,
     /// Configurations that are being saved.
@@ -151,6 +160,8 @@ impl Ensemble {
         options.max_time_to_wait_for_epoch_ms = self.options.epoch_wait_max_ms;
         options.last_seen = self.options.last_seen.clone();
         options.reconfig_enabled = self.reconfig_enabled;
+        let patience_ms = EPOCH_PATIENCE_TICKS * options.tick_ms;
+        options.epoch_patience_ms = patience_ms.saturating_mul(2_u64.saturating_pow(self.fruitless));
         options.force_snapshot_sync = self.options.force_snapshot_sync;
         options.want_snapshot = std::mem::take(&mut self.want_snapshot);
         options
@@ -202,6 +213,8 @@ impl Replica {
             election_ms: None,
             commits: 0,
             epoch: Epoch(0),
+            promised_beyond: Epoch(0),
+            fruitless: 0,
             want_snapshot: false,
             configuring: 0,
             designated: None,
@@ -210,7 +223,7 @@ impl Replica {
         }));
         replica.show_config(now);
         replica.publish_head();
-        replica.drive(now);
+        replica.settle(now);
         replica
     }
 
@@ -298,6 +311,13 @@ impl Replica {
             } else if !self.begin_election(now) {
                 return;
             }
+        }
+    }
+
+    /// All that has arrived is handled: an election that waits for nothing else is decided now.
+    pub(super) fn end_turn_of_election(&mut self, now: Now) {
+        while self.ensemble.as_deref_mut().is_some_and(|ensemble| ensemble.election.turn_ended()) {
+            self.drive(now);
         }
     }
 
@@ -393,6 +413,7 @@ impl Replica {
         let (Epochs { accepted, current }, log_end) = (ensemble.epochs, ensemble.log_end);
         if outcome.role == ServerState::Leading {
             tracing::info!(took_ms, zxid = %log_end, "elected");
+            let accepted = accepted.max(ensemble.promised_beyond);
             let zab = Leader::new(options, now.instant, accepted, current, log_end);
             ensemble.role = Role::Leading(Box::new(Leading::new(zab, version.clone(), now.instant)));
             self.published = version.zxid();
@@ -435,6 +456,12 @@ impl Replica {
             Role::Leading(mut leading) => {
                 let led_ms = now.instant.since(leading.since).as_millis() as u64;
                 tracing::warn!(why, led_ms, "this server leads no longer: an election begins");
+                let ensemble = self.ensemble.as_deref_mut().expect("it was there just now");
+                if !leading.is_established {
+                    ensemble.fruitless = ensemble.fruitless.saturating_add(1);
+                }
+                ensemble.promised_beyond =
+                    ensemble.promised_beyond.max(leading.zab.promised_beyond().unwrap_or_default());
                 self.actions.push_back(Action::Listen(false));
                 self.log_rest(leading.take_proposed());
             }
