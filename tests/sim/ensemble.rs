@@ -18,15 +18,20 @@ use crate::world::{Due, World};
 const INIT_LIMIT: u32 = 10;
 const SYNC_LIMIT: u32 = 5;
 
-/// How a server takes part.
-pub fn options(plan: &Plan, server: usize) -> EnsembleOptions {
+/// The configuration that the ensemble begins with.
+pub fn first_membership(plan: &Plan) -> Membership {
     let mut text = String::new();
     for other in 0..plan.servers() {
         let role = if other < plan.participants { "participant" } else { "observer" };
         text += &format!("server.{}=h{other}:2888:3888:{role}\n", server_id(other).0);
     }
     text += "version=0";
-    let membership = Membership::parse_text(&text).expect("a membership of this form");
+    Membership::parse_text(&text).expect("a membership of this form")
+}
+
+/// How a server takes part.
+pub fn options(plan: &Plan, server: usize) -> EnsembleOptions {
+    let membership = first_membership(plan);
     EnsembleOptions {
         my_id: server_id(server),
         membership: Arc::new(membership),

@@ -331,6 +331,7 @@ impl World {
             session_timeout_max_ms: 20 * tick,
             txn_bytes_max: RECORD_LEN_MAX - 4096,
             reconfig_enabled: true,
+            auth: pipeline::auth::Options { skip_acl: self.plan.reconfigures, ..Default::default() },
             ..pipeline::Options::default()
         };
         let zxid = recovered.tree.view().zxid();
@@ -572,6 +573,15 @@ impl World {
                 self.tell_shard(server, shard, message);
             }
             Action::Configure { committed, last_seen } => {
+                self.trace(|| {
+                    let next = last_seen.as_ref().map(|next| next.to_text());
+                    format!("server {server} goes by {:?}, next {next:?}", committed.to_text())
+                });
+                self.note(16, committed.version as u64);
+                match self.ledger.holds(&committed) {
+                    Ok(is_new) => self.figures.reconfigured += u64::from(is_new),
+                    violation => self.check(violation.map(drop)),
+                }
                 // What the operator's files hold: written as a whole and synced before anything else is done.
                 self.servers[server].configurations = Some((committed, last_seen));
                 self.tell_replica(server, Event::Configured);
