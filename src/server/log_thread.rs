@@ -4,6 +4,7 @@
 //! rung. All decisions are the core's; this file only waits.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::ids::{Epoch, SessionId, Zxid};
 use crate::quorum::Membership;
@@ -21,6 +22,10 @@ use super::shard::ToReplicaInbox;
 
 /// Commands taken in one go.
 const INBOX_TAKE_MAX: usize = 64;
+
+/// Between the slices of a snapshot the thread sleeps for this long, unless there is a batch to write. Whoever shares its core and was
+/// just told that something is durable can say so to the client meanwhile, and the device has time for the log.
+const SNAPSHOT_PAUSE: Duration = Duration::from_micros(100);
 
 /// What the replica wants of the log.
 pub(super) enum LogCommand {
@@ -154,6 +159,9 @@ pub(super) fn run(
         // A cut is told by a step, never by a completion.
         if let Told::Ended(ended) = report(&mut core, to_replica) {
             return ended;
+        }
+        if core.is_snapshotting() {
+            disk.pause(SNAPSHOT_PAUSE);
         }
     }
 }

@@ -118,6 +118,31 @@ fn of_several_errors_the_first_is_told() {
 }
 
 #[test]
+fn the_log_is_asked_for_enough_room() {
+    for text in [
+        "server.4=d:1:2:observer;3",
+        "server.4=::1:1:2;3",
+        "server.4=[::1]:1:2;[::1]:3;[::1]:4",
+        "server.4=d:1:2;3,server.5=e:1:2;3,server.6=f:1:2;3,server.7=g:1:2;3,server.8=h:1:2;3,server.9=i:1:2;3",
+    ] {
+        let mut bench = led(enabled());
+        let mut body = Vec::new();
+        joining(text).encode(&mut body);
+        let request = Request {
+            session: bench.session,
+            xid: Xid(1),
+            op: OpCode::RECONFIG,
+            body: &body,
+            identities: &[],
+            owner: ONE,
+        };
+        let bound = bench.pipeline.record_len_bound(&request);
+        let outcome = ask(&mut bench, &joining(text), view(&[1, 2, 3, 4, 5, 6, 7, 8, 9]));
+        assert!(outcome.log.len() <= bound, "{text}: {} bytes, {bound} asked for", outcome.log.len());
+    }
+}
+
+#[test]
 fn all_members_can_be_named_anew() {
     let mut bench = led(enabled());
     let members = "server.1=a:1:2,server.2=b:1:2\nserver.9=x:1:2:observer";

@@ -128,7 +128,7 @@ fn a_follower_observes_and_votes_again() {
 
 #[test]
 fn without_reconfig_enabled_everybody_keeps_his_own() {
-    let mut world = World::with(false);
+    let mut world = World::with("participant", pipeline::Options::default());
     world.run(2_000);
     assert!((1..=3).all(|id| world.membership(id).version == 0 && world.shown(id).ends_with("version=0")));
 }
