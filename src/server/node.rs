@@ -17,6 +17,7 @@ use thiserror::Error;
 
 use crate::ids::Zxid;
 use crate::pipeline::Pipeline;
+use crate::replica::message::ToShard;
 use crate::replica::{Epochs, LOG_ROOM_BESIDES_BYTES, Now, Replica};
 use crate::rt::executor::{self, JoinHandle, spawn_local};
 use crate::rt::inbox::{self, Sender};
@@ -32,7 +33,7 @@ use super::log_thread::{self, Ended};
 use super::options::Options;
 use super::peers;
 use super::replica_shell::{self, EnsembleWiring, Wiring};
-use super::shard::{self, Door, SharedCounts, ToReplicaInbox};
+use super::shard::{self, Door, SharedCounts, ToReplicaInbox, ToShardInbox};
 use super::storage_folder;
 
 /// Messages that may wait for a shard. Batches, so few are many.
@@ -99,6 +100,29 @@ pub enum ServerFailed {
     /// A part of the server panicked, which is a mistake of ours.
     #[error("the server's {0} ended with a panic: please report it")]
     Panicked(String),
+}
+
+/// Held by each part while it runs: one that panics takes the whole server with it, as by a power failure, and [`Server::wait`]
+/// tells. A server that has lost a part would take connections and answer nobody. (The binary ends with any panic.)
+struct EndsWithPanic {
+    shared: Arc<SharedCounts>,
+    to_replica: Sender<ToReplicaInbox>,
+    to_shards: Vec<Sender<ToShardInbox>>,
+}
+
+impl Drop for EndsWithPanic {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            return;
+        }
+        self.shared.is_stopping.store(true, Ordering::Relaxed);
+        if self.to_replica.send_blocking(ToReplicaInbox::Crash).is_err() {
+            // It was the replica, which else tells the shards.
+            for shard in &self.to_shards {
+                let _ = shard.send_blocking(ToShardInbox::Replica(ToShard::Stop));
+            }
+        }
+    }
 }
 
 /// A port and what it takes.
@@ -176,10 +200,14 @@ impl Server {
             shard_inboxes.push(receiver);
         }
 
+        let shared = Arc::new(SharedCounts::new(options.cores.shards.len()));
+        let ends_with_panic =
+            || EndsWithPanic { shared: shared.clone(), to_replica: to_replica.clone(), to_shards: to_shards.clone() };
         log_inbox.attach_doorbell(&folder.doorbell);
-        let reports = to_replica.clone();
+        let (reports, guard) = (to_replica.clone(), ends_with_panic());
         let (disk, core, how) = (folder.disk, recovered.core, storage_folder::how_to_recover(&options));
         let log = limits::spawn_thread("zoo-log", options.cores.log, move || {
+            let _guard = guard;
             limits::take_short_turns(LOG_TURN);
             log_thread::run(disk, core, &how, config_store.as_deref(), log_inbox, &reports)
         })
@@ -200,7 +228,6 @@ impl Server {
                 (Replica::join(options.replica.clone(), member, pipeline, epochs, history, now), Some(wiring))
             }
         };
-        let shared = Arc::new(SharedCounts::new(options.cores.shards.len()));
         let (standing, version) = (replica.standing(), replica.published_version().clone());
         let executor_options =
             |turn| executor::Options { spin: options.cores.spin, turn, ..executor::Options::default() };
@@ -216,7 +243,11 @@ impl Server {
         // Where the first shard and the replica share a core they share an executor, too: what they tell each other is then a call,
         // not a thread that is woken.
         let is_shared = options.cores.replica.is_some() && options.cores.shards.first() == Some(&options.cores.replica);
-        let replica = move || replica_shell::run(replica, replica_inbox, wiring);
+        let guard = ends_with_panic();
+        let replica = move || async move {
+            let _guard = guard;
+            replica_shell::run(replica, replica_inbox, wiring).await;
+        };
         let (mut with_shard, mut executors) = (None, Vec::new());
         if is_shared {
             with_shard = Some(replica);
@@ -236,6 +267,7 @@ impl Server {
         for (number, (core, inbox)) in options.cores.shards.iter().zip(shard_inboxes).enumerate() {
             let number = u8::try_from(number).expect("there are at most 256 shards");
             let (shard_options, shared, version) = (shard_options.clone(), shared.clone(), version.clone());
+            let guard = ends_with_panic();
             let (to_replica, to_shards) = (to_replica.clone(), to_shards.clone());
             // The first shard also accepts for all.
             let doors = doors.take();
@@ -245,6 +277,7 @@ impl Server {
                 *core,
                 executor_options(SHARD_TURN),
                 move || async move {
+                    let _guard = guard;
                     if let Some((doors, doorman_inbox)) = doors {
                         let mut doorman = Doorman::new(limits, backlog, shared.clone(), to_shards);
                         doors.into_iter().for_each(|(listener, door)| doorman.open(listener, door));
@@ -289,19 +322,27 @@ impl Server {
         }
     }
 
+    /// Whether it ends, or a part of it has ended: [`Server::wait`] does not wait for long then.
+    pub fn has_ended(&self) -> bool {
+        self.shared.is_stopping.load(Ordering::Relaxed)
+            || self.log.is_finished()
+            || self.executors.iter().any(JoinHandle::is_finished)
+    }
+
     /// Waits until the server has ended.
     ///
     /// # Errors
     /// If it did not end because it was told to.
     pub fn wait(self) -> Result<(), ServerFailed> {
-        let ended = self.log.join().map_err(|_| ServerFailed::Panicked("log thread".to_owned()))?;
-        for executor in self.executors {
-            executor.join().map_err(|error| ServerFailed::Panicked(error.name))?;
-        }
-        match ended {
-            Ended::Closed => Ok(()),
-            Ended::Failed(error) => Err(ServerFailed::Disk(error)),
-        }
+        let panicked = |error: executor::Panicked| ServerFailed::Panicked(error.name);
+        let log = match self.log.join() {
+            Ok(Ended::Closed) => Ok(()),
+            Ok(Ended::Failed(error)) => Err(ServerFailed::Disk(error)),
+            Err(_) => Err(ServerFailed::Panicked("log thread".to_owned())),
+        };
+        // All of them, whatever became of the others: its folder is free behind this.
+        let executors: Vec<_> = self.executors.into_iter().map(|executor| executor.join().map_err(panicked)).collect();
+        executors.into_iter().fold(log, Result::and)
     }
 
     /// Ends it in order, and waits for that.
