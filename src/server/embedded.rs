@@ -108,6 +108,9 @@ pub enum CallError {
     /// The server refused, for instance with [`ErrorCode::BAD_VERSION`].
     #[error("{0}")]
     Refused(ErrorCode),
+    /// The server has ended by itself; it can be started again.
+    #[error("the server has ended by itself: {0}")]
+    Ended(#[from] ServerFailed),
     /// The connection to the server failed.
     #[error("connection to the server: {0}")]
     Connection(#[from] io::Error),
@@ -117,9 +120,6 @@ pub enum CallError {
     /// A server could not be started again.
     #[error(transparent)]
     Start(Box<StartError>),
-    /// The server has ended by itself. It can be started again, and then has all that was acknowledged.
-    #[error("the server has failed: {0}")]
-    Failed(#[from] ServerFailed),
     /// The server's answer could not be understood.
     #[error("answer of the server: {0}")]
     Answer(#[from] DecodeError),
@@ -189,7 +189,6 @@ impl ZookeeperServer {
         if let Some((id, membership)) = &self.member {
             options.server_id = *id;
             options.ensemble = Some(EnsembleOptions::new(*id, membership.clone()));
-            Arc::make_mut(&mut options.shard.about).voters = membership.participants().count() as u64;
         }
         options
     }
@@ -291,9 +290,9 @@ impl ZookeeperServer {
     ) -> Result<T, CallError> {
         let called = self.try_call(op, encode, decode);
         if called.is_err()
-            && let Some(Running { server, .. }) = self.running.take_if(|running| running.server.has_failed())
+            && let Some(running) = self.running.take_if(|running| running.server.has_ended())
         {
-            server.wait()?;
+            running.server.wait()?;
         }
         called
     }
@@ -520,7 +519,7 @@ mod tests {
             }
         };
         assert!(clock::now().since(begin) < ANSWER_TIMEOUT, "not by waiting in vain");
-        assert!(matches!(&error, CallError::Failed(ServerFailed::Panicked(name)) if name == part), "{error}");
+        assert!(matches!(&error, CallError::Ended(ServerFailed::Panicked(name)) if name == part), "{error}");
         assert!(matches!(server.get("/before"), Err(CallError::NotRunning)));
         server.start().expect("starts again");
         assert_eq!(server.get("/before").expect("there").0, b"kept");
@@ -582,7 +581,7 @@ mod tests {
         faulty.fault = Some("write:40".parse().expect("a fault"));
         server.running = Some(Running { server: Server::start(faulty).expect("starts"), client: None });
         let error = (0..1000).find_map(|number| server.create(&format!("/{number}"), b"").err()).expect("fails");
-        assert!(matches!(&error, CallError::Failed(ServerFailed::Disk(_))), "{error}");
+        assert!(matches!(&error, CallError::Ended(ServerFailed::Disk(_))), "{error}");
         server.start().expect("starts again");
     }
 }

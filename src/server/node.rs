@@ -6,7 +6,6 @@
 //! ```
 
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -28,12 +27,12 @@ use crate::session::{Sessions, first_id};
 use crate::storage::StorageError;
 use crate::zab::{History, HistoryOptions};
 
-use super::acceptor::{self, Limits};
+use super::acceptor::{Doorman, Limits};
 use super::log_thread::{self, Ended, LogMessage};
 use super::options::Options;
 use super::peers;
 use super::replica_shell::{self, EnsembleWiring, Wiring};
-use super::shard::{self, Door, SharedCounts, ToReplicaInbox};
+use super::shard::{self, Door, SharedCounts, ToReplicaInbox, ToShardInbox};
 use super::storage_folder;
 
 /// Messages that may wait for a shard. Batches, so few are many.
@@ -41,6 +40,9 @@ const SHARD_INBOX_MAX: usize = 1024;
 
 /// Messages that may wait for the replica.
 const REPLICA_INBOX_MAX: usize = 1024;
+
+/// Moves to other ports that may wait; each comes with a reconfiguration.
+const DOORMAN_INBOX_MAX: usize = 64;
 
 /// Commands that may wait for the log. Never reached, and must not be: the log waits for the replica, so the replica must not wait
 /// for the log. Appends that wait are of at least 4 MiB each, and no more are given than two segments have room for.
@@ -146,14 +148,17 @@ impl Server {
         let recovered = storage_folder::recover(&mut folder, &options)?;
         let recovery = clock::now().since(begun);
         let (doors, [address, secure_address]) = open_doors(&options)?;
+        let (to_doorman, doorman_inbox) = inbox::channel(DOORMAN_INBOX_MAX);
+        let mut config_store = None;
         let ensemble = match options.ensemble.take() {
             None => None,
             Some(mut ensemble) => {
+                config_store = ensemble.config_store.take();
                 let election_port = peers::open_election_port(&ensemble.peers)?;
                 // What a leader proposes has to fit into a record of the log.
                 let bytes_max = &mut ensemble.replica.packet_bytes_max;
                 *bytes_max = options.storage.record_len_max.min(*bytes_max);
-                Some((ensemble.replica, EnsembleWiring { peers: ensemble.peers, election_port }))
+                Some((ensemble.replica, EnsembleWiring { peers: ensemble.peers, election_port, doorman: to_doorman }))
             }
         };
         options.pipeline.txn_bytes_max = options.storage.record_len_max.saturating_sub(TXN_OVERHEAD_BYTES);
@@ -191,7 +196,7 @@ impl Server {
         let log = limits::spawn_thread("zoo-log", options.cores.log, move || {
             let _guard = log_alarm.guard();
             limits::take_short_turns(LOG_TURN);
-            let ended = log_thread::run(disk, core, &how, log_inbox, &reports);
+            let ended = log_thread::run(disk, core, &how, config_store.as_deref(), log_inbox, &reports);
             if matches!(ended, Ended::Failed(_)) {
                 failed.store(true, Ordering::SeqCst);
                 let _ = reports.send_blocking(ToReplicaInbox::Log(LogMessage::Failed));
@@ -250,7 +255,8 @@ impl Server {
 
         let shard_options = Arc::new(options.shard);
         let limits = Limits { per_address: options.connections_per_address_max, total: options.connections_max };
-        let mut doors = Some(doors);
+        let mut doors = Some((doors, doorman_inbox));
+        let backlog = options.listen_backlog;
         for (number, (core, inbox)) in options.cores.shards.iter().zip(shard_inboxes).enumerate() {
             let number = u8::try_from(number).expect("there are at most 256 shards");
             let (shard_options, shared, version) = (shard_options.clone(), shared.clone(), version.clone());
@@ -263,9 +269,10 @@ impl Server {
                 *core,
                 executor_options(SHARD_TURN),
                 move || async move {
-                    for (listener, door) in doors.into_iter().flatten() {
-                        let (shared, to_shards) = (shared.clone(), to_shards.clone());
-                        spawn_local(acceptor::run((Rc::new(listener), door), limits, shared, to_shards));
+                    if let Some((doors, doorman_inbox)) = doors {
+                        let mut doorman = Doorman::new(limits, backlog, shared.clone(), to_shards.clone());
+                        doors.into_iter().for_each(|(listener, door)| doorman.open(listener, door));
+                        spawn_local(doorman.stay(doorman_inbox));
                     }
                     let inbox = (to_shards[usize::from(number)].clone(), inbox);
                     let shard = shard::run(number, shard_options, shared, (standing, version), inbox, to_replica);
@@ -307,6 +314,14 @@ impl Server {
         }
     }
 
+    /// Whether it ends, or a part of it has ended: [`Server::wait`] does not wait for long then.
+    pub fn has_ended(&self) -> bool {
+        self.has_failed.load(Ordering::SeqCst)
+            || self.shared.is_stopping.load(Ordering::Relaxed)
+            || self.log.is_finished()
+            || self.executors.iter().any(JoinHandle::is_finished)
+    }
+
     /// Waits until the server has ended.
     ///
     /// # Errors
@@ -325,11 +340,6 @@ impl Server {
             (None, Ok(Ended::Failed(error))) => Err(ServerFailed::Disk(error)),
             (None, Ok(Ended::Closed)) => Ok(()),
         }
-    }
-
-    /// Whether it ends, or has ended, though nobody told it to: [`Server::wait`] says why.
-    pub fn has_failed(&self) -> bool {
-        self.has_failed.load(Ordering::SeqCst)
     }
 
     /// What shards tell the replica, for tests that tell it what no shard would.

@@ -27,8 +27,8 @@ use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU16, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
@@ -36,6 +36,7 @@ use crate::admin::figures::Counter;
 use crate::admin::status::TRACE_MASK_DEFAULT;
 use crate::ids::SessionId;
 use crate::pipeline::auth;
+use crate::quorum::Membership;
 use crate::replica::message::{ConnectionId, ShardBatch, ShardItem, Standing, ToShard};
 use crate::rt::clock;
 use crate::rt::executor::{sleep, spawn_local};
@@ -108,6 +109,10 @@ pub(super) struct SharedCounts {
     /// The zxid of the version that the replica has begun to hand out. Written before any shard has it, so a shard that has
     /// shown it to somebody is never ahead of this.
     pub(super) newest: AtomicI64,
+    /// Where clients find the server since a reconfiguration; 0: where it began.
+    pub(super) client_port: AtomicU16,
+    /// The ensemble's configuration since it changed. Touched when it changes, and by operators' words.
+    pub(super) configuration: Mutex<Option<Arc<Membership>>>,
 }
 
 impl SharedCounts {
