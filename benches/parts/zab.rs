@@ -212,7 +212,7 @@ impl Ensemble {
                 }
                 LearnerAction::Append(zxid, _) => own.logged = zxid,
                 LearnerAction::Commit(zxid) => own.committed = zxid,
-                LearnerAction::Serving { .. } | LearnerAction::ConfigurationSeen(_) => {}
+                LearnerAction::Serving { .. } | LearnerAction::ConfigurationSeen { .. } => {}
                 other => panic!("a follower asked for {other:?}"),
             }
         }
