@@ -361,7 +361,7 @@ impl LogCore {
     }
 
     /// Nothing to append and nothing being appended.
-    fn is_quiet(&self) -> bool {
+    pub fn is_quiet(&self) -> bool {
         self.append.is_none() && self.queue.is_empty()
     }
 
