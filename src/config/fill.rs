@@ -78,6 +78,7 @@ impl Config {
                 .tree
                 .container_never_used_ms
                 .map_or(0, |interval| i64::try_from(interval).unwrap_or(i64::MAX)),
+            epoch_txns_max: pipeline::Options::default().epoch_txns_max,
         };
         let tree = tree::Options { hash_seed, digest_enabled: self.tree.digest_enabled, owners: pipeline.owners() };
         let request_len_max = self.client.request_len_max as usize;
@@ -330,7 +331,7 @@ mod tests {
         assert_eq!(options.storage.snapshots_retained, 3);
         assert_eq!(options.replica.snapshot_txns_max, 100_000);
         assert_eq!(options.replica.snapshot_bytes_max, 4 << 30);
-        assert_eq!(options.cores.shards, [Some(1)]);
+        assert_eq!(options.cores.shards, [Some(0), Some(1)]);
         assert_eq!(options.server_id, ServerId(1));
         assert_eq!(options.shard.about.told.conf.listen_backlog, -1);
     }

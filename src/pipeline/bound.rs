@@ -48,6 +48,11 @@ impl Pipeline {
         ENVELOPE + body.min(self.options.txn_bytes_max)
     }
 
+    /// No record of a request, or of a session's end, is longer than this.
+    pub fn record_len_max(&self) -> usize {
+        ENVELOPE + self.options.txn_bytes_max.max(CLOSE_PATHS_BYTES_MAX)
+    }
+
     /// The same for [`create_session`](Self::create_session) and [`upgrade`](Self::upgrade).
     pub const fn create_len_bound(&self) -> usize {
         ENVELOPE

@@ -71,7 +71,7 @@ impl Pipeline {
 
     /// Whether the epoch has no zxid left: a leader must step down, and process nothing before.
     pub fn is_epoch_full(&self) -> bool {
-        self.is_leading() && self.zxid.counter() >= COUNTER_LAST
+        self.is_leading() && self.zxid.counter() >= COUNTER_LAST.min(self.options.epoch_txns_max)
     }
 
     /// All transactions up to this one are committed: the way back behind it is forgotten.

@@ -90,6 +90,9 @@ pub struct Options {
     pub session_timeout_max_ms: i32,
     /// `znode.container.maxNeverUsedIntervalMs`: how long a container may wait for its first child; 0 for ever.
     pub container_never_used_max_ms: i64,
+    /// Transactions after which a leader lays down its office, if the counter of its epoch does not end before: so that tests
+    /// and the simulator come to the end of an epoch.
+    pub epoch_txns_max: u32,
 }
 
 impl Default for Options {
@@ -105,6 +108,7 @@ impl Default for Options {
             session_timeout_min_ms: 4000,
             session_timeout_max_ms: 40_000,
             container_never_used_max_ms: 0,
+            epoch_txns_max: u32::MAX,
         }
     }
 }

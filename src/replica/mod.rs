@@ -23,4 +23,4 @@ mod node;
 mod snapshots;
 
 pub use event::{Action, Event, Now, Options};
-pub use node::{EnsembleOptions, Epochs, Replica};
+pub use node::{EnsembleOptions, Epochs, LOG_ROOM_BESIDES_BYTES, Replica};

@@ -3,11 +3,12 @@
 
 mod checkers;
 mod cluster;
+mod records;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-pub(super) use self::cluster::record;
 use self::cluster::{Cluster, Fault, Marks};
+pub(super) use self::records::record;
 
 fn run(seed: u64, fault: Fault) -> Marks {
     let mut cluster = Cluster::new(seed, fault);

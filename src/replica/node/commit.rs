@@ -40,15 +40,16 @@ impl Replica {
     pub(super) fn launch(&mut self, now: Now) {
         self.end_segment();
         let batch = std::mem::replace(&mut self.open, OpenBatch::new(self.options.shards));
-        let last = batch.last;
-        let mut snapshot_sessions = None;
         if let Some(records) = batch.log.finish() {
             self.append(records, batch.records);
-            if self.is_snapshot_due() {
-                snapshot_sessions = Some(self.pipeline.sessions().iter().collect());
-            }
         }
-        let unconfirmed_syncs = batch.unconfirmed_syncs;
+        let newest = batch.closed.last().expect("a segment was ended just now").version.zxid();
+        // A learner's records reach its log by another way, and its state grows by what is committed of them: it writes
+        // snapshots all the same, or its log would never become shorter. The sessions have to be of the version's moment.
+        let is_served = self.is_deciding() || self.is_forwarding();
+        let is_due = is_served && newest == self.pipeline.view().zxid() && self.is_snapshot_due();
+        let snapshot_sessions = is_due.then(|| self.pipeline.sessions().iter().collect());
+        let (last, unconfirmed_syncs) = (batch.last, batch.unconfirmed_syncs);
         self.in_flight.push_back(InFlight { last, segments: batch.closed, snapshot_sessions, unconfirmed_syncs });
         self.propose(now, batch.proposals, &batch.proposal_ends);
     }

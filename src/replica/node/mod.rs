@@ -25,15 +25,19 @@ const ASKS_MAX: usize = 256;
 /// Log room that only the begin and the end of sessions may use, so that on a full disk clients can still come and read.
 const SESSION_RESERVE_BYTES: u64 = 4 << 20;
 
-/// What a record costs in the log at most beyond a request's own length: its headers, the digest, its frame, an ACL
-/// expanded from `auth`, a sequence number, and the rest of its block.
-const RECORD_OVERHEAD_BYTES: u64 = 16 << 10;
+/// What a log has to have room for, whatever its segments hold, besides its longest record: without it that record could wait for
+/// ever, and everything behind it.
+pub const LOG_ROOM_BESIDES_BYTES: u64 = SESSION_RESERVE_BYTES;
 
 /// A batch that has grown to this many bytes of log waits in line behind the one that is on its way, and the next begins.
 const BATCH_COST_MAX: u64 = 4 << 20;
 
 /// Batches of a leader that may be on their way to a quorum at once; what comes then makes up the next, longer one.
 const BATCHES_PROPOSED_MAX: usize = 4;
+
+/// Bytes of learners' clients' requests that may wait for room in the log of a leader. The learner that brings more is cut off, and
+/// its clients ask again elsewhere or later.
+const STALLED_BYTES_MAX: usize = 64 << 20;
 
 /// A batch that is on its way to the disk, or waits for one that is.
 struct InFlight {
@@ -76,8 +80,16 @@ pub struct Replica {
     published_version: Version,
     actions: VecDeque<Action>,
 
-    /// Items that wait for room in the log, in order, with the bodies of their batch.
+    /// Items that wait for room in the log, in order, with the bodies of their batch. Those of shards are bounded by what a
+    /// connection may have under way.
     stalled: VecDeque<Stalled>,
+    /// Bytes of requests of learners' clients among them.
+    stalled_bytes: usize,
+    /// Sessions whose time is up, and whose ends wait for room in the log.
+    expired: Vec<SessionId>,
+    /// When time was last told to pass, and before when nobody expires: see [`Replica::expire`].
+    ticked: Instant,
+    expires_from: Instant,
     /// What the log takes for certain, and what it was given, as sums of costs since the start.
     log_admit_through: u64,
     log_given: u64,
@@ -111,6 +123,10 @@ impl Replica {
             published_version: version,
             actions: VecDeque::new(),
             stalled: VecDeque::new(),
+            stalled_bytes: 0,
+            expired: Vec::new(),
+            ticked: now.instant,
+            expires_from: now.instant,
             log_admit_through: 0,
             log_given: 0,
             log_full: false,
@@ -173,7 +189,7 @@ impl Replica {
         self.drive(now);
         self.end_turn_of_election(now);
         self.flush_links();
-        self.flush_learner();
+        self.flush_learner(now);
     }
 
     /// One that stands alone has one batch on its way: the next collects meanwhile. A leader has more, because the way to a

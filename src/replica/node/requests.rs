@@ -2,14 +2,27 @@
 
 use super::*;
 use crate::pipeline::{Created, ReadOnlyReopened, Upgrade};
+use crate::storage::log::format::{RECORD_HEADER_LEN, batch_cost};
 use crate::wire::connect::Password;
+
+/// What a client asks for, as the pipeline takes it.
+fn request_of<'a>(bodies: &'a [u8], write: &'a Write) -> Request<'a> {
+    Request {
+        session: write.session,
+        xid: write.xid,
+        op: write.op,
+        body: &bodies[write.body.clone()],
+        identities: &write.identities,
+        owner: write.connection.owner(),
+    }
+}
 
 impl Replica {
     pub(super) fn handle_shard(&mut self, now: Now, batch: ShardBatch) {
         let bodies = Arc::new(batch.bodies);
         for item in batch.items {
             // Signs of life and questions overtake what waits: sessions must not expire because the disk is slow.
-            if !item.is_logged_in_order() || (self.stalled.is_empty() && self.has_room_for(&item)) {
+            if !item.is_logged_in_order() || (self.stalled.is_empty() && self.has_room_for(&bodies, &item)) {
                 self.handle_item(now, &bodies, item);
             } else {
                 self.stalled.push_back(Stalled::Item(bodies.clone(), item));
@@ -19,22 +32,42 @@ impl Replica {
 
     /// Whether the item may be handled now. Those that write nothing always may; those that write wait while the log
     /// prepares room, and are handled (and refused) when the disk is full.
-    pub(super) fn has_room_for(&self, item: &ShardItem) -> bool {
+    pub(super) fn has_room_for(&self, bodies: &[u8], item: &ShardItem) -> bool {
         if !self.is_deciding() {
             return true;
         }
         match item {
-            ShardItem::Write(write) => {
-                write.op == OpCode::SYNC || self.log_full || self.room_for(write.body.len(), SESSION_RESERVE_BYTES)
-            }
-            ShardItem::Connect(_) => self.log_full || self.room_for(0, 0),
+            ShardItem::Write(write) => self.log_full || self.has_room_for_write(&request_of(bodies, write)),
+            ShardItem::Connect(_) => self.log_full || self.room_for(self.pipeline.create_len_bound(), 0),
             ShardItem::Heard { .. } | ShardItem::Ask(_) | ShardItem::Told(..) => true,
         }
     }
 
-    pub(super) fn room_for(&self, body_len: usize, reserve: u64) -> bool {
-        let given = self.log_given + self.open.log.cost();
-        given + body_len as u64 + RECORD_OVERHEAD_BYTES + reserve <= self.log_admit_through
+    /// Whether the log takes all that can come of this request, and its reserve stays untouched.
+    pub(super) fn has_room_for_write(&self, request: &Request<'_>) -> bool {
+        if request.op == OpCode::SYNC {
+            return true;
+        }
+        let is_of_session = matches!(request.op, OpCode::CREATE_SESSION | OpCode::CLOSE_SESSION);
+        let reserve = if is_of_session { 0 } else { SESSION_RESERVE_BYTES };
+        let upgrade = self.pipeline.create_len_bound() + RECORD_HEADER_LEN;
+        // Nearly always there is room for the longest record of all, and how long this one will be need not be known.
+        if self.room_for(self.pipeline.record_len_max() + upgrade, reserve) {
+            return true;
+        }
+        let is_upgraded =
+            matches!(self.pipeline.upgrade_for(request.session, request.op, request.body), Upgrade::Needed);
+        let upgrade = if is_upgraded { upgrade } else { 0 };
+        self.room_for(self.pipeline.record_len_bound(request) + upgrade, reserve)
+    }
+
+    /// Whether the log takes one more record of this length for certain, and so many bytes besides.
+    pub(super) fn room_for(&self, record_len: usize, reserve: u64) -> bool {
+        let (open, records_len) = (&self.open.log, RECORD_HEADER_LEN + record_len);
+        // A batch that is long enough goes before, and the record begins the next.
+        let is_launched = open.cost() >= BATCH_COST_MAX;
+        let cost = if is_launched { open.cost() + batch_cost(records_len) } else { open.cost_with(records_len) };
+        self.log_given + cost + reserve <= self.log_admit_through
     }
 
     /// Whether records may be made now. Makes room in the open batch, and lays a leader's office down whose epoch has no zxids left.
@@ -106,14 +139,7 @@ impl Replica {
 
     /// What changes something is refused while there is no leader, but for the end of a session of this server's own.
     fn refuse_write(&mut self, bodies: &[u8], write: &Write) {
-        let request = Request {
-            session: write.session,
-            xid: write.xid,
-            op: write.op,
-            body: &bodies[write.body.clone()],
-            identities: &write.identities,
-            owner: write.connection.owner(),
-        };
+        let request = request_of(bodies, write);
         let frame_start = self.open.frames.len();
         let done = self.pipeline.process_read_only(&request, &mut self.open.frames);
         self.finish(write.connection, done, frame_start);
@@ -135,7 +161,7 @@ impl Replica {
             self.reply_created(connection, &created);
             return;
         }
-        if !self.room_for(0, 0) {
+        if !self.room_for(self.pipeline.create_len_bound(), 0) {
             self.open.reply(connection, ReplyKind::Close);
             return;
         }
@@ -193,9 +219,9 @@ impl Replica {
             self.end_segment();
         }
         self.note_segment_of(connection);
-        let reserve = if write.op == OpCode::CLOSE_SESSION { 0 } else { SESSION_RESERVE_BYTES };
+        let request = request_of(bodies, write);
         let frame_start = self.open.frames.len();
-        if write.op != OpCode::SYNC && !self.room_for(write.body.len(), reserve) {
+        if !self.has_room_for_write(&request) {
             crate::wire::response::put_header_reply(
                 &mut self.open.frames,
                 write.xid,
@@ -205,14 +231,6 @@ impl Replica {
             self.open.reply(connection, ReplyKind::Answer(frame_start..self.open.frames.len()));
             return;
         }
-        let request = Request {
-            session: write.session,
-            xid: write.xid,
-            op: write.op,
-            body: &bodies[write.body.clone()],
-            identities: &write.identities,
-            owner: connection.owner(),
-        };
         let mut refused = None;
         match self.pipeline.upgrade_for(write.session, write.op, request.body) {
             Upgrade::NotNeeded => {}
@@ -222,6 +240,11 @@ impl Replica {
                     Sink { log: &mut self.record, reply: &mut self.open.frames, changes: &mut self.open.changes };
                 let done = self.pipeline.upgrade(now.wall, now.instant, write.session, &mut sink);
                 self.booked(done.zxid);
+                if self.pipeline.is_epoch_full() {
+                    // The connection is closed with the office.
+                    self.may_decide(now);
+                    return;
+                }
             }
         }
         if let Some(err) = refused {
@@ -275,15 +298,18 @@ impl Replica {
         self.append_held();
         while let Some(stalled) = self.stalled.front() {
             let has_room = match stalled {
-                Stalled::Item(_, item) => self.has_room_for(item),
-                Stalled::Forwarded(_, request) => self.has_room_for_forwarded(request),
+                Stalled::Item(bodies, item) => self.has_room_for(bodies, item),
+                Stalled::Forwarded(link, request) => self.has_room_for_forwarded(*link, request),
             };
             if !has_room {
                 break;
             }
             match self.stalled.pop_front().expect("there is a front") {
                 Stalled::Item(bodies, item) => self.handle_item(now, &bodies, item),
-                Stalled::Forwarded(link, request) => self.process_forwarded(now, link, &request),
+                Stalled::Forwarded(link, request) => {
+                    self.stalled_bytes -= request.len();
+                    self.process_forwarded(now, link, &request);
+                }
             }
         }
     }

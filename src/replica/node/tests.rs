@@ -6,7 +6,9 @@ use crate::pipeline;
 use crate::session::{Sessions, first_id};
 use crate::time::WallTime;
 use crate::tree::{self, Tree};
+use crate::wire::acl::{Acl, AclList, Id, Perms};
 use crate::wire::header::Xid;
+use crate::wire::request::CreateRequest;
 
 const CONNECTION: ConnectionId = ConnectionId { shard: 0, slot: 0, generation: 1 };
 
@@ -96,6 +98,176 @@ fn a_session_that_is_heard_lives_while_writes_wait_for_the_log() {
         run(&mut replica, now);
         assert!(replica.pipeline.sessions().is_live(session), "expired after {secs} s");
     }
-    replica.handle(at(200), Event::Tick);
+    for secs in 200..=203 {
+        replica.handle(at(secs), Event::Tick);
+    }
     assert!(!replica.pipeline.sessions().is_live(session), "nobody heard of it any more");
+}
+
+/// What each write costs the log, by what it was given for it.
+struct Log {
+    admit_through: u64,
+    given: u64,
+}
+
+impl Log {
+    /// Runs the replica with this log; the answers of writes by their error codes.
+    fn run(&mut self, replica: &mut Replica, now: Now) -> Vec<i32> {
+        let mut errors = Vec::new();
+        replica.settle(now);
+        while let Some(action) = replica.poll_action() {
+            match action {
+                Action::Append(batch) => {
+                    self.given += batch.cost();
+                    let Self { admit_through, given } = *self;
+                    assert!(given <= admit_through, "{given} bytes were given to a log that takes {admit_through}");
+                    replica.handle(now, Event::LogDurable(batch.last()));
+                    replica.settle(now);
+                }
+                Action::ToShard(_, ToShard::Published(published)) => {
+                    for segment in &published.segments {
+                        for reply in &segment.replies[0] {
+                            if let ReplyKind::Answer(frame) | ReplyKind::Last(frame) = &reply.kind {
+                                let err = &segment.frames[frame.clone()][16..20];
+                                errors.push(i32::from_be_bytes(err.try_into().expect("four bytes")));
+                            }
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        errors
+    }
+
+    /// As the disk says it, full or not.
+    fn room(&mut self, replica: &mut Replica, now: Now, more: u64, full: bool) {
+        self.admit_through = self.given + more;
+        replica.handle(now, Event::LogRoom { admit_through: self.admit_through, full });
+    }
+}
+
+fn write(replica: &mut Replica, now: Now, session: SessionId, xid: i32, op: OpCode, body: Vec<u8>) {
+    let write = Write {
+        connection: CONNECTION,
+        session,
+        xid: Xid(xid),
+        op,
+        identities: vec![Id::new("digest", "a".repeat(200))].into(),
+        body: 0..body.len(),
+        after_read: false,
+    };
+    replica.handle(now, items(vec![ShardItem::Write(write)], body));
+}
+
+fn create(path: &str, data: &[u8], acl: AclList<'_>, flags: i32) -> Vec<u8> {
+    let mut body = Vec::new();
+    CreateRequest { path: path.into(), data: Some(data), acl, flags, ttl_ms: -1 }.encode(OpCode::CREATE, &mut body);
+    body
+}
+
+/// A server with a session that has so many ephemerals with long names.
+fn with_ephemerals(count: usize) -> (Replica, Log, SessionId) {
+    let mut replica = replica();
+    let mut log = Log { admit_through: 0, given: 0 };
+    log.room(&mut replica, at(0), 1 << 40, false);
+    let session = open_session(&mut replica);
+    // What the session took is not counted here.
+    log.given = replica.log_given;
+    for number in 0..count {
+        let path = format!("/{}-{number:06}", "e".repeat(200));
+        write(&mut replica, at(1), session, number as i32, OpCode::CREATE, create(&path, b"", AclList::OPEN, 1));
+    }
+    assert_eq!(log.run(&mut replica, at(1)), vec![0; count]);
+    (replica, log, session)
+}
+
+/// The end of a session is as long as its ephemerals' names: a full log is not given what it has no room for.
+#[test]
+fn the_end_of_a_session_with_many_ephemerals_waits_for_room_for_all_of_it() {
+    let (mut replica, mut log, session) = with_ephemerals(1000);
+    log.room(&mut replica, at(2), 100 << 10, true);
+    write(&mut replica, at(2), session, 9999, OpCode::CLOSE_SESSION, Vec::new());
+    assert_eq!(log.run(&mut replica, at(2)), [ErrorCode::SYSTEM_ERROR.0], "there is no room, and the disk is full");
+    log.room(&mut replica, at(2), 100 << 10, false);
+    write(&mut replica, at(2), session, 10_000, OpCode::CLOSE_SESSION, Vec::new());
+    assert!(log.run(&mut replica, at(2)).is_empty(), "it waits");
+    log.room(&mut replica, at(3), 300 << 10, false);
+    assert_eq!(log.run(&mut replica, at(3)), [0]);
+    assert_eq!(replica.published_version().ephemerals(session).count(), 0);
+}
+
+/// So is an expired one.
+#[test]
+fn expired_sessions_end_as_far_as_there_is_room_and_the_others_when_there_is_more() {
+    let (mut replica, mut log, session) = with_ephemerals(1000);
+    let others: Vec<SessionId> = (0..300).map(|_| open_session(&mut replica)).collect();
+    log.run(&mut replica, at(1));
+    log.given = replica.log_given;
+    log.room(&mut replica, at(2), 8 << 10, true);
+    let live = |replica: &Replica| {
+        let sessions = replica.pipeline.sessions();
+        others.iter().chain([&session]).filter(|session| sessions.timeout_ms(**session).is_some()).count()
+    };
+    for secs in 100..=103 {
+        replica.handle(at(secs), Event::Tick);
+        log.run(&mut replica, at(secs));
+    }
+    let left = live(&replica);
+    assert!((1..301).contains(&left), "{left} are left");
+    log.room(&mut replica, at(104), 1 << 20, false);
+    replica.handle(at(104), Event::Tick);
+    log.run(&mut replica, at(104));
+    assert_eq!(live(&replica), 0);
+}
+
+/// A list that names `auth` grows with what the client has proved.
+#[test]
+fn a_list_that_grows_is_given_room_for_all_of_it() {
+    let mut replica = replica();
+    let mut log = Log { admit_through: 0, given: 0 };
+    log.room(&mut replica, at(0), 1 << 40, false);
+    let session = open_session(&mut replica);
+    log.given = replica.log_given;
+    let entries = vec![Acl { perms: Perms::ALL, id: Id::new("auth", "") }; 1000];
+    let acl = AclList::from_entries(entries.iter());
+    log.room(&mut replica, at(1), SESSION_RESERVE_BYTES + (64 << 10), true);
+    write(&mut replica, at(1), session, 1, OpCode::CREATE, create("/a", b"", acl, 0));
+    let errors = log.run(&mut replica, at(1));
+    assert_eq!(errors, [ErrorCode::SYSTEM_ERROR.0]);
+}
+
+/// What the log grants is used to the last block, and never beyond.
+#[test]
+fn writes_of_any_length_are_never_given_to_a_log_without_room_for_them() {
+    let mut random = 1_u64;
+    let mut draw = |bound: u64| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) % bound
+    };
+    let mut replica = replica();
+    let mut log = Log { admit_through: 0, given: 0 };
+    log.room(&mut replica, at(0), 1 << 40, false);
+    let session = open_session(&mut replica);
+    log.given = replica.log_given;
+    let (mut done, mut refused, mut left_min) = (0, 0, u64::MAX);
+    for xid in 0..2000 {
+        if draw(4) == 0 {
+            let more = SESSION_RESERVE_BYTES + draw(200 << 10);
+            log.room(&mut replica, at(1), more, true);
+        }
+        let data = vec![7; draw(20_000) as usize];
+        let body = create(&format!("/{xid}"), &data, AclList::OPEN, 0);
+        write(&mut replica, at(1), session, xid, OpCode::CREATE, body);
+        if draw(3) == 0 {
+            for err in log.run(&mut replica, at(1)) {
+                if err == 0 { done += 1 } else { refused += 1 }
+            }
+            left_min = left_min.min(
+                log.admit_through - SESSION_RESERVE_BYTES - log.given.min(log.admit_through - SESSION_RESERVE_BYTES),
+            );
+        }
+    }
+    assert!(done > 300 && refused > 300, "{done} done, {refused} refused");
+    assert!(left_min < 4096, "at least {left_min} bytes were left over each time");
 }

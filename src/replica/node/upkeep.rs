@@ -4,6 +4,13 @@ use super::*;
 
 impl Replica {
     pub(super) fn handle_tick(&mut self, now: Now) {
+        let paused = now.instant.since(std::mem::replace(&mut self.ticked, now.instant));
+        let tick = self.pipeline.sessions().tick();
+        if paused > tick {
+            // A leader has heard nothing of its learners' clients for so long: they are told with the answers to its pings, the
+            // first of which goes out only now.
+            self.expires_from = now.instant + tick;
+        }
         self.tick_ensemble(now);
         for (session, owner) in self.pipeline.expire_local(now.instant) {
             tracing::info!(%session, "local session expired");
@@ -12,12 +19,32 @@ impl Replica {
                 self.open.reply(ConnectionId::of(owner), ReplyKind::Close);
             }
         }
-        if !self.may_decide(now) {
-            return;
+        if self.may_decide(now) {
+            self.expire(now);
+            self.remove_containers(now);
         }
-        // Without room for their ends, sessions live on until there is some.
-        let expired = if self.room_for(0, 0) { self.pipeline.sessions_mut().expire(now.instant) } else { Vec::new() };
-        for session in expired {
+    }
+
+    /// Ends sessions whose time is up.
+    fn expire(&mut self, now: Now) {
+        // Without room for even one end, sessions live on until there is some.
+        let may_expire = self.expired.is_empty() && now.instant >= self.expires_from;
+        if may_expire && self.room_for(self.pipeline.create_len_bound(), 0) {
+            self.expired.extend(self.pipeline.sessions_mut().expire(now.instant));
+        }
+        for session in std::mem::take(&mut self.expired) {
+            if !self.may_decide(now) {
+                // Whose time is up is for the next leader to say.
+                return;
+            }
+            if !self.room_for(self.pipeline.close_len_bound(session), 0) {
+                self.expired.push(session);
+                continue;
+            }
+            if self.pipeline.sessions().timeout_ms(session).is_none() {
+                // It was ended while it waited.
+                continue;
+            }
             tracing::info!(%session, "session expired");
             self.stats.expired_count += 1;
             let owner = self.pipeline.sessions().owner(session);
@@ -33,7 +60,6 @@ impl Replica {
                 self.open.reply(ConnectionId::of(owner), ReplyKind::Close);
             }
         }
-        self.remove_containers(now);
     }
 
     /// Removes empty containers and TTL znodes whose time has passed (Apache's `ContainerManager`).
@@ -49,7 +75,8 @@ impl Replica {
             u64::from(self.options.containers_per_minute_max) * self.options.container_check_interval_ms / 60_000;
         candidates.truncate(usize::try_from(share.max(1)).unwrap_or(usize::MAX));
         for path in candidates {
-            if !self.room_for(path.len(), SESSION_RESERVE_BYTES) {
+            let len = self.pipeline.delete_container_len_bound(&path);
+            if !self.may_decide(now) || !self.room_for(len, SESSION_RESERVE_BYTES) {
                 return;
             }
             let frame_start = self.open.frames.len();

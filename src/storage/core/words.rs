@@ -4,7 +4,7 @@ use crate::ids::{Epoch, Zxid};
 use crate::storage::disk::BLOCK_LEN;
 use crate::storage::error::StorageError;
 use crate::storage::log::Batch;
-use crate::storage::log::format::{FrameLayout, RECORD_HEADER_LEN, SEGMENT_HEADER_LEN, SEGMENT_LEN_MAX};
+use crate::storage::log::format::{FrameLayout, RECORD_HEADER_LEN, SEGMENT_HEADER_LEN, SEGMENT_LEN_MAX, batch_cost};
 use crate::storage::snapshot::{SnapshotDone, SnapshotSource};
 
 /// The longest record that the log takes, whatever the options say: two of them fit into the longest segment.
@@ -44,6 +44,16 @@ impl Options {
         self.segment_len = self.segment_len.clamp(least, SEGMENT_LEN_MAX).next_multiple_of(BLOCK_LEN as u64);
         assert!(self.segment_len <= SEGMENT_LEN_MAX, "a segment of {} bytes", self.segment_len);
         self
+    }
+
+    /// The same with segments so long that a log which has room for another one takes the longest record and this many bytes
+    /// besides, however its segments happen to be filled.
+    #[must_use]
+    pub fn with_room_besides(mut self, bytes: u64) -> Self {
+        self = self.checked();
+        let wanted = batch_cost(self.record_len_max + RECORD_HEADER_LEN) + bytes;
+        self.segment_len += wanted.saturating_sub(self.batch_cost_max());
+        self.checked()
     }
 
     /// The largest [`Batch::cost`] that is sure to be admitted at some time, however the segments happen to be filled.
@@ -170,4 +180,23 @@ pub enum Report {
     Failed(StorageError),
     /// Everything that was admitted is durable, and nothing more will be done.
     Closed,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A write that is never admitted would hold up all behind it for ever.
+    #[test]
+    fn the_longest_record_is_admitted_at_some_time_whatever_the_operator_asks_for() {
+        for record_len_max in [1 << 10, 8 << 20, (8 << 20) + 1, 40_000_000, RECORD_LEN_MAX, usize::MAX] {
+            for segment_len in [0, 4 << 20, 16 << 20, 64 << 20, 1 << 30, u64::MAX] {
+                let options = Options { segment_len, record_len_max, ..Options::default() }.with_room_besides(4 << 20);
+                let longest = batch_cost(options.record_len_max + RECORD_HEADER_LEN);
+                let room = options.batch_cost_max();
+                assert!(longest + (4 << 20) <= room, "{longest} of {room}: {options:?}");
+                assert!(options.segment_len <= SEGMENT_LEN_MAX);
+            }
+        }
+    }
 }

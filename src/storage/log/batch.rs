@@ -269,7 +269,12 @@ impl BatchBuilder {
 
     /// What the batch would cost if it were finished now.
     pub fn cost(&self) -> u64 {
-        batch_cost(self.len())
+        self.cost_with(0)
+    }
+
+    /// What it would cost with so many bytes of records more, [their headers](RECORD_HEADER_LEN) included.
+    pub fn cost_with(&self, records_len: usize) -> u64 {
+        batch_cost(self.len() + records_len)
     }
 
     /// The batch; nothing if it is empty.

@@ -74,7 +74,9 @@ impl Learner {
 
     /// A gap means that something was lost on the way: come again and get it (ZOOKEEPER-1208, 4925).
     fn check_follows(&self, zxid: Zxid) -> Result<(), Refusal> {
-        if follows(self.appended, zxid) {
+        if zxid.epoch() != self.epoch {
+            Err(Refusal::protocol(format!("proposal {zxid} is not of the leader's epoch, {:#x}", self.epoch.0)))
+        } else if follows(self.appended, zxid) {
             Ok(())
         } else {
             Err(Refusal::protocol(format!("proposal {zxid} does not follow {}", self.appended)))

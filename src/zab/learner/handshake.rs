@@ -7,6 +7,7 @@ use crate::ids::{Epoch, Zxid};
 use crate::time::Instant;
 use crate::wire::jute::Reader;
 use crate::wire::quorum::{LearnerInfo, PROTOCOL_VERSION, PacketType, QuorumPacket};
+use crate::zab::EPOCH_MAX;
 
 impl Learner {
     /// The connection to the leader stands (and is authenticated).
@@ -42,6 +43,13 @@ impl Learner {
         if packet.zxid < Zxid::ZERO || epoch < self.accepted {
             let why = format!("the leader's epoch {:#x} is below the accepted {:#x}", epoch.0, self.accepted.0);
             return Err(Refusal::protocol(why));
+        }
+        if epoch > EPOCH_MAX {
+            // Once accepted it would be kept for ever, and no leader could have a later one.
+            return Err(Refusal::protocol(format!(
+                "the leader's epoch {:#x} is beyond the last, {:#x}",
+                epoch.0, EPOCH_MAX.0
+            )));
         }
         self.epoch = epoch;
         if epoch > self.accepted {

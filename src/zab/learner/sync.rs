@@ -11,7 +11,7 @@ use crate::ids::{ServerId, Zxid};
 use crate::time::Instant;
 use crate::wire::jute::Reader;
 use crate::wire::quorum::{PacketType, QuorumPacket};
-use crate::wire::txn::TxnHeader;
+use crate::wire::txn::TxnRecord;
 use crate::zab::follows;
 
 impl Learner {
@@ -150,6 +150,12 @@ impl Learner {
             return Ok(());
         }
         let last = self.last_queued();
+        if zxid.epoch() > self.epoch {
+            return Err(Refusal::protocol(format!(
+                "proposal {zxid} of a later epoch than the leader's, {:#x}",
+                self.epoch.0
+            )));
+        }
         if !follows(last, zxid) {
             return Err(Refusal::gap(format!("proposal {zxid} does not follow {last}")));
         }
@@ -243,13 +249,15 @@ impl Learner {
     }
 }
 
-/// The record of a proposal, which has to be of the zxid that the packet names.
+/// The record of a proposal, which has to be of the zxid that the packet names. It is read in full before it goes to the log: one
+/// that nobody can apply would keep this server from starting again.
 pub(super) fn record_of(zxid: Zxid, data: Option<Bytes>) -> Result<Bytes, Refusal> {
-    let header = data.as_deref().map(|data| TxnHeader::decode(&mut Reader::new(data)));
-    match (data, header) {
-        (Some(data), Some(Ok(header))) if header.zxid == zxid => Ok(data),
-        (_, Some(Ok(header))) => Err(Refusal::protocol(format!("the record of {} came as {zxid}", header.zxid))),
-        _ => Err(Refusal::protocol(format!("proposal {zxid} has no transaction"))),
+    let record = data.as_deref().map(|data| TxnRecord::decode(data).map(|record| record.header.zxid));
+    match (data, record) {
+        (Some(data), Some(Ok(own))) if own == zxid => Ok(data),
+        (_, Some(Ok(own))) => Err(Refusal::protocol(format!("the record of {own} came as {zxid}"))),
+        (_, Some(Err(error))) => Err(Refusal::protocol(format!("proposal {zxid} has no transaction: {error}"))),
+        (_, None) => Err(Refusal::protocol(format!("proposal {zxid} has no transaction"))),
     }
 }
 

@@ -523,3 +523,53 @@ fn what_waits_is_bounded() {
     }
     assert!(is_abandoned(&actions(&mut learner), "bytes wait"));
 }
+
+/// What is in the log has to be readable at the next start: a server that has logged a record which nobody can apply starts no more.
+#[test]
+fn a_record_that_cannot_be_read_is_not_logged() {
+    let unreadable = |zxid: Zxid| {
+        let mut bytes = record((zxid, 1)).to_vec();
+        // An operation that there is not.
+        bytes[28..32].copy_from_slice(&9999_i32.to_be_bytes());
+        QuorumPacket::with_data(PacketType::PROPOSAL, zxid, bytes.into())
+    };
+    let short = |zxid: Zxid| {
+        let record = record((zxid, 1));
+        QuorumPacket::with_data(PacketType::PROPOSAL, zxid, record.slice(..record.len() - 1))
+    };
+    for broken in [unreadable, short] {
+        let mut learner = following(false);
+        let caused = feed(&mut learner, [broken(zxid(5, 1))]);
+        assert!(is_abandoned(&caused, "no transaction") && caused.len() == 1, "{caused:?}");
+        let mut learner = in_diff(false);
+        let caused = feed(&mut learner, [broken(zxid(4, 8)), commit(zxid(4, 8))]);
+        assert!(is_abandoned(&caused, "no transaction") && caused.len() == 1, "{caused:?}");
+    }
+}
+
+/// The epochs are kept for ever: one that has no next would keep this server from ever following or leading again.
+#[test]
+fn an_epoch_that_has_no_next_is_refused() {
+    for (epoch, is_good) in [(crate::zab::EPOCH_MAX, true), (Epoch(crate::zab::EPOCH_MAX.0 + 1), false)] {
+        let mut learner = Learner::new(options(), NOW, false, ServerId(1), Epoch(4), Epoch(4), zxid(4, 7));
+        learner.connected(NOW);
+        actions(&mut learner);
+        let caused = feed(&mut learner, [leader_info(Zxid::new(epoch, 0))]);
+        let save = LearnerAction::SaveEpochs { accepted: Some(epoch), current: None };
+        assert_eq!(caused == [save], is_good, "{caused:?}");
+        assert_eq!(is_abandoned(&caused, "epoch"), !is_good, "{caused:?}");
+    }
+}
+
+#[test]
+fn a_proposal_of_another_epoch_than_the_leaders_is_refused() {
+    let mut learner = following(false);
+    assert!(is_abandoned(&feed(&mut learner, [proposal(zxid(4, 8))]), "epoch"), "an earlier leader's");
+    let mut learner = following(false);
+    assert!(is_abandoned(&feed(&mut learner, [proposal(zxid(6, 1))]), "epoch"), "a later leader's");
+    let mut learner = following(true);
+    assert!(is_abandoned(&feed(&mut learner, [with_record(PacketType::INFORM, zxid(6, 1))]), "epoch"));
+    let mut learner = in_diff(false);
+    let caused = feed(&mut learner, [proposal(zxid(4, 8)), commit(zxid(4, 8)), proposal(zxid(6, 1))]);
+    assert!(is_abandoned(&caused, "epoch"), "no history of epoch 5 has records of epoch 6: {caused:?}");
+}

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::cluster::{Cluster, Node, Txn};
+use super::cluster::{Cluster, Node};
+use super::records::Txn;
 use crate::ids::{Epoch, ServerId};
 
 impl Cluster {

@@ -13,31 +13,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::records::{Txn, record, txn};
 use crate::ids::{Epoch, ServerId, SessionId, Zxid};
 use crate::quorum::Membership;
-use crate::time::{Instant, WallTime};
+use crate::time::Instant;
 use crate::wire::op::OpCode;
 use crate::wire::quorum::{PacketReader, PacketType, QuorumPacket};
-use crate::wire::txn::TxnHeader;
 use crate::zab::{
     History, HistoryOptions, Leader, LeaderAction, LeaderPhase, Learner, LearnerAction, LearnerPhase, LinkId, Options,
     follows,
 };
-
-/// A transaction: two with one zxid differ in the number.
-pub(in crate::zab) type Txn = (Zxid, i64);
-
-pub(in crate::zab) fn record((zxid, number): Txn) -> Bytes {
-    let mut out = Vec::new();
-    let op = OpCode::SET_DATA;
-    TxnHeader { session: SessionId(1), cxid: 1, zxid, time: WallTime(number), op }.encode(&mut out);
-    out.into()
-}
-
-fn txn(record: &Bytes) -> Txn {
-    let header = TxnHeader::decode(&mut crate::wire::jute::Reader::new(record)).expect("a record of ours");
-    (header.zxid, header.time.0)
-}
 
 /// Faults that are put in by hand, to see that the checkers find them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

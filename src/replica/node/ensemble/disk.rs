@@ -132,8 +132,8 @@ impl Replica {
         let StorageWork::Truncate { role, .. } = self.take_work() else {
             panic!("the storage cut nothing in this place")
         };
+        self.forget_snapshot();
         if self.is_present(role) {
-            self.forget_snapshot();
             self.ensemble.as_deref_mut().expect("it was there just now").want_snapshot = true;
             self.stand_down(
                 now,

@@ -14,7 +14,7 @@ use crate::quorum::Membership;
 use crate::replica::batch::ReplyKind;
 use crate::replica::event::{Action, DialId, Now, Reloaded};
 use crate::replica::message::{Connect, ConnectionId, Write};
-use crate::replica::node::Replica;
+use crate::replica::node::{BATCH_COST_MAX, Replica};
 use crate::storage::apache::{Limits, Pushed, SnapReader};
 use crate::storage::log::{Batch, BatchBuilder};
 use crate::time::Instant;
@@ -29,6 +29,10 @@ use crate::wire::request::decode_path;
 use crate::wire::response::put_header_reply;
 use crate::wire::txn::{Txn, TxnHeader};
 use crate::zab::{Learner, LearnerAction};
+
+/// Bytes of records that may wait for room in the log of a learner, beyond which it gives its leader up: one without a vote would
+/// not be given up for what it does not acknowledge.
+const HELD_BYTES_MAX: u64 = 64 << 20;
 
 /// What a follower or observer keeps.
 pub(in crate::replica) struct Following {
@@ -468,15 +472,23 @@ impl Replica {
     }
 
     /// What has collected for the log and for the leader goes out.
-    pub(in crate::replica) fn flush_learner(&mut self) {
+    pub(in crate::replica) fn flush_learner(&mut self, now: Now) {
         let Some(Ensemble { role: Role::Following(following), held, .. }) = self.ensemble.as_deref_mut() else {
             return;
         };
         if !following.out.is_empty() {
             self.actions.push_back(Action::ToLeader(following.dial, std::mem::take(&mut following.out)));
         }
-        held.extend(following.take_unlogged());
+        // What waits for room waits together: the log's inbox takes few batches, however many turns they came in.
+        if held.is_empty() || following.append.cost() >= BATCH_COST_MAX {
+            held.extend(following.take_unlogged());
+        }
+        let held_bytes = || held.iter().map(|(batch, _)| batch.cost()).sum::<u64>();
+        let is_too_much = !held.is_empty() && held_bytes() > HELD_BYTES_MAX;
         self.append_held();
+        if is_too_much && self.ensemble.as_deref().is_some_and(|ensemble| !ensemble.held.is_empty()) {
+            self.stand_down(now, "too much of the leader's waits for room on this server's disk");
+        }
     }
 
     /// Hands the log what it has room for. What has to wait is not acknowledged, and a leader gives up who acknowledges nothing.

@@ -10,7 +10,7 @@ use crate::ids::{Epoch, SessionId, Zxid};
 use crate::pipeline::{Request, Sink};
 use crate::replica::event::{Action, LinkId, Now};
 use crate::replica::message::Standing;
-use crate::replica::node::{Replica, SESSION_RESERVE_BYTES, Stalled};
+use crate::replica::node::{Replica, STALLED_BYTES_MAX, Stalled};
 use crate::session::Owner;
 use crate::time::Instant;
 use crate::tree::Version;
@@ -44,6 +44,26 @@ struct Link {
 pub(in crate::replica) struct LearnerRequest {
     pub(in crate::replica) request: ForwardedRequest,
     pub(in crate::replica) identities: Vec<Id<'static>>,
+}
+
+impl LearnerRequest {
+    /// As the pipeline takes it.
+    fn request(&self, link: LinkId) -> Request<'_> {
+        Request {
+            session: self.request.session,
+            xid: Xid(self.request.cxid),
+            op: self.request.op,
+            body: &self.request.body,
+            identities: &self.identities,
+            owner: Owner::learner(link.0),
+        }
+    }
+
+    /// What it takes in memory, about.
+    pub(in crate::replica) fn len(&self) -> usize {
+        let identities = self.identities.iter().map(|id| 64 + id.scheme.len() + id.id.len());
+        128 + self.request.body.len() + identities.sum::<usize>()
+    }
 }
 
 /// Sessions with their timeouts, as a snapshot has them.
@@ -270,21 +290,29 @@ impl Replica {
 
     /// A learner's client wants something.
     fn handle_forwarded(&mut self, now: Now, link: LinkId, request: LearnerRequest) {
-        if self.stalled.is_empty() && self.has_room_for_forwarded(&request) {
+        if self.stalled.is_empty() && self.has_room_for_forwarded(link, &request) {
             self.process_forwarded(now, link, &request);
-        } else {
-            self.stalled.push_back(Stalled::Forwarded(link, request));
+            return;
+        }
+        self.stalled_bytes += request.len();
+        self.stalled.push_back(Stalled::Forwarded(link, request));
+        if self.stalled_bytes > STALLED_BYTES_MAX {
+            tracing::warn!(?link, "its requests that wait for room in the log are too many: closed");
+            self.close_link(link);
+            let bytes = &mut self.stalled_bytes;
+            self.stalled.retain(|stalled| match stalled {
+                Stalled::Forwarded(other, request) if *other == link => {
+                    *bytes -= request.len();
+                    false
+                }
+                _ => true,
+            });
         }
     }
 
     /// As for a shard's item; but its client has to be answered by a transaction, so on a full disk it waits for room for that.
-    pub(in crate::replica) fn has_room_for_forwarded(&self, request: &LearnerRequest) -> bool {
-        if request.request.op == OpCode::SYNC {
-            return true;
-        }
-        let is_of_session = matches!(request.request.op, OpCode::CREATE_SESSION | OpCode::CLOSE_SESSION);
-        !self.is_deciding()
-            || self.room_for(request.request.body.len(), if is_of_session { 0 } else { SESSION_RESERVE_BYTES })
+    pub(in crate::replica) fn has_room_for_forwarded(&self, link: LinkId, learner: &LearnerRequest) -> bool {
+        !self.is_deciding() || self.has_room_for_write(&learner.request(link))
     }
 
     pub(in crate::replica) fn process_forwarded(&mut self, now: Now, link: LinkId, learner: &LearnerRequest) {
@@ -298,14 +326,7 @@ impl Replica {
             }
             return;
         }
-        let request = Request {
-            session: learner.request.session,
-            xid: Xid(learner.request.cxid),
-            op: learner.request.op,
-            body: &learner.request.body,
-            identities: &learner.identities,
-            owner: Owner::learner(link.0),
-        };
+        let request = learner.request(link);
         let frame_start = self.open.frames.len();
         let mut sink = Sink { log: &mut self.record, reply: &mut self.open.frames, changes: &mut self.open.changes };
         let done = self.pipeline.process_forwarded(now.wall, now.instant, &request, &mut sink);

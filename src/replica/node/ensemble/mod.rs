@@ -469,9 +469,14 @@ impl Replica {
             }
         }
         self.open = OpenBatch::new(self.options.shards);
+        // A snapshot that counts as begun and whose version was not decided in time will never be written.
+        let is_lost = self.snapshot_waiting.take().is_some()
+            || self.in_flight.iter().any(|batch| batch.snapshot_sessions.is_some());
+        self.snapshot_running &= !is_lost;
         self.in_flight.clear();
         self.stalled.clear();
-        self.snapshot_running &= self.snapshot_waiting.take().is_none();
+        self.stalled_bytes = 0;
+        self.expired.clear();
         self.segment_number += 1;
         // What was applied stays: the log has it, and the next leader may. What it does not have is cut off then, here and there.
         let head = self.pipeline.cut();

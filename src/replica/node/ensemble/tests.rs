@@ -28,21 +28,27 @@ struct World {
     next_link: u32,
     /// Servers that are there.
     up: BTreeSet<i64>,
+    /// Of these, those that stand still: what happens to them waits.
+    paused: BTreeSet<i64>,
+    /// What the log of each was given, and what it has room for.
+    logs: BTreeMap<i64, (u64, u64)>,
     /// Tried again until the leader listens.
     dialling: BTreeMap<i64, (DialId, i64)>,
     listening: BTreeSet<i64>,
     events: VecDeque<(i64, Event)>,
     told: BTreeMap<i64, Vec<ToShard>>,
+    /// By server: where the snapshots stand that it has asked for, with the number of their sessions.
+    snapshots: BTreeMap<i64, Vec<(Zxid, usize)>>,
 }
 
-fn replica(id: i64, membership: &Arc<Membership>, now: Now) -> Replica {
-    let options = pipeline::Options::default();
+fn replica(id: i64, membership: &Arc<Membership>, epoch_txns_max: u32, now: Now) -> Replica {
+    let options = pipeline::Options { epoch_txns_max, ..pipeline::Options::default() };
     let tree = tree::Options { hash_seed: 1, digest_enabled: true, owners: options.owners() };
     let sessions = Sessions::new(2000, first_id(ServerId(id), now.wall));
     let pipeline = Pipeline::new(options, Tree::new(tree), sessions, Zxid::ZERO);
     let options = Options {
         shards: 1,
-        snapshot_txns_max: 1000,
+        snapshot_txns_max: 40,
         snapshot_bytes_max: 0,
         container_check_interval_ms: 60_000,
         containers_per_minute_max: 10_000,
@@ -69,23 +75,48 @@ fn replica(id: i64, membership: &Arc<Membership>, now: Now) -> Replica {
     Replica::join(options, ensemble, pipeline, Epochs::default(), history, now)
 }
 
+/// A client's wish for a znode, and its body.
+fn creation(session: SessionId, xid: i32, path: &str, data: &[u8]) -> (Vec<u8>, ShardItem) {
+    let mut body = Vec::new();
+    let create = CreateRequest { path: path.into(), data: Some(data), acl: AclList::OPEN, flags: 0, ttl_ms: -1 };
+    create.encode(OpCode::CREATE, &mut body);
+    let write = Write {
+        connection: CONNECTION,
+        session,
+        xid: Xid(xid),
+        op: OpCode::CREATE,
+        identities: Vec::new().into(),
+        body: 0..body.len(),
+        after_read: false,
+    };
+    (body, ShardItem::Write(write))
+}
+
 impl World {
     fn new() -> Self {
-        let text = "server.1=a:1:2:participant\nserver.2=b:1:2:participant\nserver.3=c:1:2:participant\nversion=0";
-        let membership = Arc::new(Membership::parse_text(text).unwrap());
+        Self::with("participant", u32::MAX)
+    }
+
+    /// Server 1 in this role, and epochs of so many transactions at most.
+    fn with(role: &str, epoch_txns_max: u32) -> Self {
+        let text = format!("server.1=a:1:2:{role}\nserver.2=b:1:2:participant\nserver.3=c:1:2:participant\nversion=0");
+        let membership = Arc::new(Membership::parse_text(&text).unwrap());
         let mut world = Self {
             now: Duration::ZERO,
             servers: BTreeMap::new(),
             links: BTreeMap::new(),
             next_link: 0,
             up: (1..=3).collect(),
+            paused: BTreeSet::new(),
+            logs: (1..=3).map(|id| (id, (0, u64::MAX / 2))).collect(),
             dialling: BTreeMap::new(),
             listening: BTreeSet::new(),
             events: VecDeque::new(),
             told: BTreeMap::new(),
+            snapshots: BTreeMap::new(),
         };
         for id in 1..=3 {
-            let mut replica = replica(id, &membership, world.now());
+            let mut replica = replica(id, &membership, epoch_txns_max, world.now());
             replica.handle(world.now(), Event::LogRoom { admit_through: u64::MAX / 2, full: false });
             world.servers.insert(id, replica);
         }
@@ -101,7 +132,7 @@ impl World {
         for _ in 0..ms / 50 {
             self.now += Duration::from_millis(50);
             let now = self.now();
-            for id in self.up.clone() {
+            for id in self.up.difference(&self.paused).copied().collect::<Vec<_>>() {
                 self.servers.get_mut(&id).unwrap().handle(now, Event::Tick);
                 self.perform(id);
             }
@@ -113,14 +144,27 @@ impl World {
                 self.events.push_back((leader, Event::LinkOpened(link)));
                 self.events.push_back((id, Event::LeaderConnected(dial)));
             }
+            let mut waiting = VecDeque::new();
             while let Some((id, event)) = self.events.pop_front() {
+                if self.paused.contains(&id) {
+                    waiting.push_back((id, event));
+                    continue;
+                }
                 if !self.up.contains(&id) {
                     continue;
                 }
                 self.servers.get_mut(&id).unwrap().handle(now, event);
                 self.perform(id);
             }
+            self.events = waiting;
         }
+    }
+
+    /// The log of a server has room for so much in all.
+    fn room(&mut self, id: i64, admit_through: u64, full: bool) {
+        self.logs.get_mut(&id).unwrap().1 = admit_through;
+        self.events.push_back((id, Event::LogRoom { admit_through, full }));
+        self.run(50);
     }
 
     fn perform(&mut self, id: i64) {
@@ -129,7 +173,13 @@ impl World {
         replica.settle(now);
         while let Some(action) = replica.poll_action() {
             match action {
-                Action::Append(batch) => self.events.push_back((id, Event::LogDurable(batch.last()))),
+                Action::Append(batch) => {
+                    let (given, room) = self.logs.get_mut(&id).unwrap();
+                    *given += batch.cost();
+                    if *given <= *room {
+                        self.events.push_back((id, Event::LogDurable(batch.last())));
+                    }
+                }
                 Action::SaveEpochs { .. } => self.events.push_back((id, Event::EpochsSaved)),
                 Action::ToShard(_, message) => self.told.entry(id).or_default().push(message),
                 Action::Notify { to, bytes } => {
@@ -167,7 +217,10 @@ impl World {
                         self.events.push_back((leader, Event::LinkClosed(link)));
                     }
                 }
-                Action::Snapshot { .. } => panic!("no snapshot is due"),
+                Action::Snapshot { version, sessions } => {
+                    self.snapshots.entry(id).or_default().push((version.zxid(), sessions.len()));
+                    self.events.push_back((id, Event::SnapshotDone(version.zxid())));
+                }
                 Action::Truncate(_) | Action::Install { .. } | Action::SnapshotToLink { .. } => {
                     panic!("three empty servers have nothing to truncate or to install")
                 }
@@ -198,11 +251,15 @@ impl World {
     }
 
     fn open_session(&mut self, id: i64) -> SessionId {
+        self.open_session_for(id, 30_000)
+    }
+
+    fn open_session_for(&mut self, id: i64, timeout_ms: i32) -> SessionId {
         let connect = Connect {
             connection: CONNECTION,
             session: SessionId::NONE,
             password: None,
-            timeout_ms: 30_000,
+            timeout_ms,
             last_zxid_seen: Zxid::ZERO,
         };
         match self.ask(id, ShardItem::Connect(connect), Vec::new()).as_slice() {
@@ -212,19 +269,8 @@ impl World {
     }
 
     fn create(&mut self, id: i64, session: SessionId, xid: i32, path: &str) {
-        let mut body = Vec::new();
-        let create = CreateRequest { path: path.into(), data: Some(b"data"), acl: AclList::OPEN, flags: 0, ttl_ms: -1 };
-        create.encode(OpCode::CREATE, &mut body);
-        let write = Write {
-            connection: CONNECTION,
-            session,
-            xid: Xid(xid),
-            op: OpCode::CREATE,
-            identities: Vec::new().into(),
-            body: 0..body.len(),
-            after_read: false,
-        };
-        let replies = self.ask(id, ShardItem::Write(write), body);
+        let (body, item) = creation(session, xid, path, b"data");
+        let replies = self.ask(id, item, body);
         let [(ReplyKind::Answer(frame), frames)] = replies.as_slice() else {
             panic!("no answer from server {id}: {replies:?}")
         };
@@ -294,4 +340,163 @@ fn without_a_leader_those_who_only_read_are_served_and_with_one_all_are() {
     assert!(matches!(stood.last(), Some(Standing::Leading | Standing::Following)), "{stood:?}");
     let session = world.open_session(1);
     world.create(1, session, 1, "/a");
+}
+
+/// A follower's log and an observer's grow like the leader's: without snapshots nothing of them could ever be purged, and a
+/// restart would take ever longer.
+#[test]
+fn every_member_writes_snapshots_whoever_leads() {
+    let mut world = World::new();
+    world.run(2_000);
+    let session = world.open_session(3);
+    for number in 1..=100 {
+        world.create(3, session, number, &format!("/{number}"));
+    }
+    world.run(1_000);
+    for id in 1..=3 {
+        let written = world.snapshots.get(&id).map_or(&[][..], Vec::as_slice);
+        assert!(written.len() >= 2, "server {id} has written {written:?} in 101 transactions");
+        assert!(written.iter().all(|(zxid, sessions)| zxid.epoch() == Epoch(1) && *sessions == 1), "{written:?}");
+    }
+}
+
+/// A leader that lays down its office between the begin of a snapshot and the decision on its version writes the next one.
+#[test]
+fn a_snapshot_that_was_lost_with_the_office_does_not_keep_the_next_from_being_written() {
+    let mut world = World::new();
+    world.run(2_000);
+    let session = world.open_session(3);
+    for number in 1..=20 {
+        world.create(3, session, number, &format!("/{number}"));
+    }
+    // Nobody acknowledges any more, and the leader goes on until it is alone for too long.
+    world.up = BTreeSet::from([3]);
+    for number in 21..=60 {
+        let (bodies, item) = creation(session, number, &format!("/{number}"), b"data");
+        let now = world.now();
+        let replica = world.servers.get_mut(&3).unwrap();
+        replica.handle(now, Event::Shard(ShardBatch { bodies, items: vec![item] }));
+        replica.settle(now);
+    }
+    assert!(world.servers[&3].snapshot_running, "one is begun");
+    world.run(20_000);
+    assert_eq!(world.servers[&3].standing(), Standing::ReadOnly);
+    assert!(!world.servers[&3].snapshot_running, "it will never be done, and keeps the next from being begun");
+}
+
+/// 1277: the end of an epoch may come in the middle of anything that takes several transactions at once.
+#[test]
+fn zookeeper_1277_an_epoch_that_ends_among_expired_sessions_ends_the_office_and_nothing_else() {
+    for left in 0..3 {
+        let mut world = World::with("participant", 5 + left);
+        world.run(2_000);
+        let sessions: Vec<_> = (0..4).map(|_| world.open_session_for(3, 4_000)).collect();
+        world.run(20_000);
+        assert_eq!(world.standings().iter().filter(|standing| **standing == Standing::Leading).count(), 1);
+        for replica in world.servers.values() {
+            assert!(replica.published_version().zxid() >= Zxid::new(Epoch(2), 1), "a new epoch has begun");
+            let live = sessions.iter().filter(|session| replica.pipeline.sessions().is_live(**session)).count();
+            assert_eq!(live, 0, "with {left} zxids left, the rest ends in the next epoch");
+        }
+    }
+}
+
+/// An observer owes nobody an acknowledgement, so no leader gives it up when its disk is full: it has to know itself when it holds
+/// too much in memory.
+#[test]
+fn an_observer_with_a_full_disk_stands_down_before_it_holds_too_much() {
+    let mut world = World::with("observer", u32::MAX);
+    world.run(2_000);
+    assert_eq!(world.standings(), [Standing::Observing, Standing::Following, Standing::Leading]);
+    world.room(1, 0, true);
+    let session = world.open_session(3);
+    let data = vec![1; 900 << 10];
+    let mut held_max = 0;
+    for number in 1..=100 {
+        let (body, item) = creation(session, number, &format!("/{number}"), &data);
+        world.ask(3, item, body);
+        held_max =
+            held_max.max(world.servers[&1].ensemble.as_ref().unwrap().held.iter().map(|(batch, _)| batch.cost()).sum());
+    }
+    assert!((40 << 20..=80 << 20).contains(&held_max), "it holds {held_max} bytes");
+    assert_eq!(world.servers[&1].standing(), Standing::Looking, "it votes for nobody before its log is durable");
+    let (given, _) = world.logs[&1];
+    assert!(given >= held_max, "what was applied is the log's to take");
+    world.room(1, u64::MAX / 2, false);
+    let last = world.servers[&1].ensemble.as_ref().unwrap().log_end;
+    world.events.push_back((1, Event::LogDurable(last)));
+    world.run(5_000);
+    assert_eq!(world.servers[&1].standing(), Standing::Observing);
+    assert_eq!(world.servers[&1].published_version().digest(), world.servers[&3].published_version().digest());
+}
+
+/// Batches that wait for room are few, however many turns they came in: the log's inbox is as long as it is.
+#[test]
+fn what_waits_for_room_waits_together() {
+    let mut world = World::with("observer", u32::MAX);
+    world.run(2_000);
+    world.room(1, 0, true);
+    let session = world.open_session(3);
+    for number in 1..=100 {
+        world.create(3, session, number, &format!("/{number}"));
+    }
+    let held = world.servers[&1].ensemble.as_ref().unwrap().held.len();
+    assert!(held <= 2, "{held} batches wait");
+    world.room(1, u64::MAX / 2, false);
+    world.run(1_000);
+    assert_eq!(world.servers[&1].ensemble.as_ref().unwrap().log_durable, world.servers[&3].published);
+}
+
+/// A leader hears of its followers' clients when they answer its pings. After a pause of its own it has heard of nobody for that
+/// long, and must not take that for their silence.
+#[test]
+fn a_pause_of_the_leader_ends_no_session_whose_client_a_follower_hears() {
+    for pause in [3_000, 6_000, 8_000] {
+        let mut world = World::new();
+        world.run(2_000);
+        let session = world.open_session_for(1, 4_000);
+        let hear = |world: &mut World, ms: u64| {
+            for _ in 0..ms / 500 {
+                let at = world.now().instant;
+                let items = vec![ShardItem::Heard { session, at }];
+                world.events.push_back((1, Event::Shard(ShardBatch { bodies: Vec::new(), items })));
+                world.run(500);
+            }
+        };
+        hear(&mut world, 10_000);
+        world.paused.insert(3);
+        hear(&mut world, pause);
+        world.paused.clear();
+        hear(&mut world, 10_000);
+        assert_eq!(world.standings(), [Standing::Following, Standing::Following, Standing::Leading]);
+        assert!(world.servers[&3].pipeline.sessions().is_live(session), "after {pause} ms");
+        world.run(10_000);
+        assert!(!world.servers[&3].pipeline.sessions().is_live(session), "silent for good");
+    }
+}
+
+/// What learners forward while a leader's log has no room waits; a learner that sends without end is cut off.
+#[test]
+fn forwarded_requests_that_wait_for_room_are_bounded() {
+    let mut world = World::new();
+    world.run(2_000);
+    let session = world.open_session(1);
+    world.room(3, 0, true);
+    let (_, _, link) = world.links[&1];
+    let body = Bytes::from(vec![0; 900 << 10]);
+    let mut packet = Vec::new();
+    let request = crate::wire::quorum::ForwardedRequest { session, cxid: 1, op: OpCode::SET_DATA, body };
+    let kind = crate::wire::quorum::PacketType::REQUEST;
+    crate::wire::quorum::QuorumPacket::with_data(kind, Zxid(-1), request.to_bytes()).encode(&mut packet);
+    let now = world.now();
+    let replica = world.servers.get_mut(&3).unwrap();
+    let mut waiting_max = 0;
+    for _ in 0..200 {
+        replica.handle(now, Event::LinkBytes(link, packet.clone()));
+        waiting_max = waiting_max.max(replica.stalled.len());
+    }
+    assert!(waiting_max * (900 << 10) <= 80 << 20, "{waiting_max} requests wait");
+    let is_closed = std::iter::from_fn(|| replica.poll_action()).any(|action| matches!(action, Action::CloseLink(_)));
+    assert!(is_closed);
+    assert!(replica.stalled.is_empty(), "nobody waits for their answers any more");
 }
