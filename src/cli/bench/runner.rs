@@ -65,16 +65,18 @@ impl fmt::Display for Failure {
 pub(super) fn run(args: &LoadArgs) -> Result<bool, Failure> {
     let hosts = check(args)?;
     let mut runner = Runner::connect(args, &hosts)?;
-    let made = runner.prepare()?;
-    if args.prepare_only {
-        runner.close();
-        return Ok(true);
-    }
-    let outcome = runner.measure();
-    // What was made goes away even if the measuring failed.
+    let mut made = Made { is_kept: args.keep || args.prepare_only, ..Made::default() };
+    let outcome = match runner.prepare(&mut made) {
+        Ok(()) if args.prepare_only => Ok(None),
+        Ok(()) => runner.measure().map(Some),
+        Err(failure) => Err(failure),
+    };
+    // What was made goes away, even if something failed.
     let removed = if made.is_kept { Ok(()) } else { runner.remove(&made) };
     runner.close();
-    let outcome = outcome?;
+    let Some(outcome) = outcome? else {
+        return Ok(true);
+    };
     print!("{}", outcome.to_table());
     if let Some(file) = &args.json {
         let text = format!("{:#}\n", outcome.to_json());
@@ -127,6 +129,8 @@ struct Made {
     /// The root was not there before, and these parts of its path.
     roots: Vec<String>,
     has_keys: bool,
+    /// Whatever is only for this run.
+    has_scratch: bool,
 }
 
 struct Runner<'a> {
@@ -245,9 +249,8 @@ impl<'a> Runner<'a> {
     }
 
     /// Makes what the workload needs.
-    fn prepare(&mut self) -> Result<Made, Failure> {
+    fn prepare(&mut self, made: &mut Made) -> Result<(), Failure> {
         let args = self.args;
-        let mut made = Made { is_kept: args.keep || args.prepare_only, ..Made::default() };
         let mut path = String::new();
         for part in self.layout.root[1..].split('/') {
             path = format!("{path}/{part}");
@@ -263,11 +266,13 @@ impl<'a> Runner<'a> {
             )));
         }
         if args.workload.wants_keys() {
+            made.has_keys = true;
             made.has_keys = self.make_keys()?;
         }
         if args.prepare_only {
-            return Ok(made);
+            return Ok(());
         }
+        made.has_scratch = true;
         if args.workload.wants_parents() || args.workload == Workload::Delete {
             self.control.create(&self.layout.scratch)?;
         }
@@ -276,7 +281,7 @@ impl<'a> Runner<'a> {
             let count = args.connections();
             self.batch("parents made", Op::Create, &template, None, count.into(), share(count, args.threads))?;
         }
-        Ok(made)
+        Ok(())
     }
 
     /// Makes the keys, and their children if the workload wants some, unless they are there; whether it made them.
@@ -457,7 +462,7 @@ impl<'a> Runner<'a> {
     fn remove(&mut self, made: &Made) -> Result<(), Failure> {
         let args = self.args;
         self.screen.show("removing");
-        if args.workload == Workload::Create {
+        if args.workload == Workload::Create && made.has_scratch {
             let counts = |worker: &Worker| -> Vec<(u32, u32)> {
                 worker.connections.iter().map(|connection| (connection.number, connection.counter)).collect()
             };
@@ -470,12 +475,12 @@ impl<'a> Runner<'a> {
             })?;
         }
         let gone = Some(ErrorCode::NO_NODE);
-        if args.workload == Workload::Delete {
+        if args.workload == Workload::Delete && made.has_scratch {
             let (template, count) = (delete(&self.layout.stock()), args.key_count());
             self.batch("stock removed", Op::Delete, &template, gone, count.into(), share(count, args.threads))?;
             self.control.delete(&self.layout.scratch)?;
         }
-        if args.workload.wants_parents() {
+        if args.workload.wants_parents() && made.has_scratch {
             let (template, count) = (delete(&self.layout.parent()), args.connections());
             self.batch("parents removed", Op::Delete, &template, gone, count.into(), share(count, args.threads))?;
             self.control.delete(&self.layout.scratch)?;
