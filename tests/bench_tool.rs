@@ -108,11 +108,11 @@ fn an_answer_out_of_its_turn_ends_its_connection() {
 
 #[test]
 fn a_lost_connection_is_counted_and_made_again() {
-    let ran = against(Character { close_at: 500, ..Character::default() }, &["--outstanding", "1", "--duration", "1s"]);
+    let ran = against(Character { close_at: 50, ..Character::default() }, &["--outstanding", "1", "--duration", "1s"]);
     assert_eq!(ran.code, Some(1), "{}", ran.stdout);
     assert_eq!(number(&ran.run["errors"]["connections lost"]), 1.0, "{}", ran.run["errors"]);
     assert_eq!(number(&ran.run["errors"]["CONNECTIONLOSS"]), 1.0, "{}", ran.run["errors"]);
-    assert!(number(&ran.run["operations"]) > 500.0, "the others go on, and it comes back: {}", ran.stdout);
+    assert!(number(&ran.run["operations"]) > 50.0, "the others go on, and it comes back: {}", ran.stdout);
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn time_in_which_the_server_stands_still_is_in_the_latencies_of_a_fixed_rate() {
     assert!((5900.0..6100.0).contains(&seen), "{seen}");
     // A closed loop asks nothing meanwhile, and shows the pause in as many answers as were outstanding.
     let closed = against(still(), &words);
-    assert!(latency(&closed, "max") >= 990_000.0 && latency(&closed, "p90") < 500_000.0, "{}", closed.stdout);
+    assert!(latency(&closed, "max") >= 900_000.0 && latency(&closed, "p90") < 500_000.0, "{}", closed.stdout);
 }
 
 #[test]
@@ -160,15 +160,15 @@ fn nobody_there() {
 fn wrong_words() {
     for (words, said) in [
         (&["get", "--rate", "0"][..], "requests a second"),
-        (&["nonsense"], "possible values"),
-        (&["get", "--root", "bench"], "--root"),
-        (&["get", "--root", "/zookeeper/bench"], "not for this tool"),
-        (&["get", "--threads", "9", "--connections", "8"], "9 threads cannot share 8 connections"),
-        (&["watch", "--threads", "2"], "one thread"),
-        (&["get", "--hosts", "a:1/path"], "--root"),
-        (&["get", "--duration", "0"], "nothing to measure"),
-        (&["report"], "required"),
-        (&["report", "absent.json", "-o", "x.html"], "absent.json"),
+        (&["nonsense"][..], "possible values"),
+        (&["get", "--root", "bench"][..], "--root"),
+        (&["get", "--root", "/zookeeper/bench"][..], "not for this tool"),
+        (&["get", "--threads", "9", "--connections", "8"][..], "9 threads cannot share 8 connections"),
+        (&["watch", "--threads", "2"][..], "one thread"),
+        (&["get", "--hosts", "a:1/path"][..], "--root"),
+        (&["get", "--duration", "0"][..], "nothing to measure"),
+        (&["report"][..], "required"),
+        (&["report", "absent.json", "-o", "x.html"][..], "absent.json"),
     ] {
         let ran = bench(words);
         assert_eq!(ran.code, Some(2), "{words:?}: {}", ran.stderr);
@@ -238,7 +238,7 @@ fn every_workload_runs_well_and_leaves_nothing() {
     let before = server.tells("zk_znode_count");
     for workload in WORKLOADS {
         let small =
-            ["--hosts", &hosts, "--duration", "300ms", "--warm-up", "100ms", "--keys", "200", "--watchers", "20"];
+            ["--hosts", &hosts, "--duration", "600ms", "--warm-up", "100ms", "--keys", "200", "--watchers", "20"];
         for paced in [&[][..], &["--rate", "500", "--server-stages"]] {
             let ran = bench(&[&[workload][..], &small, paced].concat());
             assert_eq!(ran.code, Some(0), "{workload} {paced:?}: {}{}", ran.stdout, ran.stderr);
