@@ -35,6 +35,12 @@ const FILES_SPARE: u64 = 100;
 const BATCH_OUTSTANDING: u32 = 4096;
 const BATCH_BYTES: u32 = 32 << 20;
 
+/// What is as good as success while znodes are made where some may be, and while they are removed.
+const THERE: &[ErrorCode] = &[ErrorCode::NODE_EXISTS];
+const GONE: &[ErrorCode] = &[ErrorCode::NO_NODE];
+/// An ephemeral of a session that was lost stays until that session expires, and its parent with it.
+const GONE_OR_IN_USE: &[ErrorCode] = &[ErrorCode::NO_NODE, ErrorCode::NOT_EMPTY];
+
 /// How long the closing of all sessions may take.
 const CLOSE_MAX: Duration = Duration::from_secs(10);
 
@@ -222,7 +228,7 @@ impl<'a> Runner<'a> {
         what: &str,
         op: Op,
         template: &Template,
-        excused: Option<ErrorCode>,
+        excused: &'static [ErrorCode],
         total: u64,
         numbers: impl Fn(&Worker, u32) -> Numbers,
     ) -> Result<(), Failure> {
@@ -279,7 +285,7 @@ impl<'a> Runner<'a> {
         if args.workload.wants_parents() {
             let template = create(&self.layout.parent(), &self.layout.pattern, 0, PERSISTENT);
             let count = args.connections();
-            self.batch("parents made", Op::Create, &template, None, count.into(), share(count, args.threads))?;
+            self.batch("parents made", Op::Create, &template, &[], count.into(), share(count, args.threads))?;
         }
         Ok(())
     }
@@ -292,7 +298,7 @@ impl<'a> Runner<'a> {
             return Ok(false);
         }
         let begin = Instant::now();
-        let excused = args.reuse.then_some(ErrorCode::NODE_EXISTS);
+        let excused = if args.reuse { THERE } else { &[] };
         let template = create(&self.layout.key(), &self.layout.pattern, 0, PERSISTENT);
         self.batch("znodes made", Op::Create, &template, excused, keys.into(), share(keys, args.threads))?;
         let mut total = u64::from(keys);
@@ -407,8 +413,7 @@ impl<'a> Runner<'a> {
                 break;
             }
             // A part that was ended by the clock has left some of its stock.
-            let there = Some(ErrorCode::NODE_EXISTS);
-            self.batch("stock made", Op::Create, &made, there, keys.into(), share(keys, args.threads))?;
+            self.batch("stock made", Op::Create, &made, THERE, keys.into(), share(keys, args.threads))?;
             self.part(into, Duration::ZERO, left, |thread| Deletes::new(&gone, keys, thread as u32, args.threads))?;
         }
         measured.faults.add(&warm_up.faults);
@@ -469,20 +474,31 @@ impl<'a> Runner<'a> {
             let total = self.workers.iter().flat_map(counts).map(|(_, count)| u64::from(count)).sum();
             let template = delete(&self.layout.child());
             // One whose create was lost may not be there.
-            self.batch("znodes removed", Op::Delete, &template, Some(ErrorCode::NO_NODE), total, move |worker, _| {
+            self.batch("znodes removed", Op::Delete, &template, GONE, total, move |worker, _| {
                 let counts = counts(worker);
                 Box::new(counts.into_iter().flat_map(|(number, count)| (0..count).map(move |child| [number, child])))
             })?;
         }
-        let gone = Some(ErrorCode::NO_NODE);
         if args.workload == Workload::Delete && made.has_scratch {
             let (template, count) = (delete(&self.layout.stock()), args.key_count());
-            self.batch("stock removed", Op::Delete, &template, gone, count.into(), share(count, args.threads))?;
+            self.batch("stock removed", Op::Delete, &template, GONE, count.into(), share(count, args.threads))?;
             self.control.delete(&self.layout.scratch)?;
         }
         if args.workload.wants_parents() && made.has_scratch {
+            if args.workload == Workload::Ephemeral {
+                // The last ones were created and not deleted: they go with their sessions.
+                self.close_sessions()?;
+                self.all(u64::MAX, true, |_| Opening)?;
+            }
             let (template, count) = (delete(&self.layout.parent()), args.connections());
-            self.batch("parents removed", Op::Delete, &template, gone, count.into(), share(count, args.threads))?;
+            self.batch(
+                "parents removed",
+                Op::Delete,
+                &template,
+                GONE_OR_IN_USE,
+                count.into(),
+                share(count, args.threads),
+            )?;
             self.control.delete(&self.layout.scratch)?;
         }
         if made.has_keys && !args.reuse {
@@ -491,10 +507,10 @@ impl<'a> Runner<'a> {
                 let template = delete(&self.layout.key_child());
                 let count = u64::from(keys) * u64::from(args.children);
                 let numbers = share_children(keys, args.children, args.threads);
-                self.batch("children removed", Op::Delete, &template, gone, count, numbers)?;
+                self.batch("children removed", Op::Delete, &template, GONE, count, numbers)?;
             }
             let template = delete(&self.layout.key());
-            self.batch("znodes removed", Op::Delete, &template, gone, keys.into(), share(keys, args.threads))?;
+            self.batch("znodes removed", Op::Delete, &template, GONE, keys.into(), share(keys, args.threads))?;
         }
         for path in made.roots.iter().rev().filter(|_| !args.reuse) {
             if !self.control.delete(path)? {

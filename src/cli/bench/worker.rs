@@ -287,10 +287,10 @@ impl Worker {
     /// The first requests, or the first connections.
     fn begin<W: Work>(&mut self, work: &mut W, plan: &Plan<'_>, record: &mut Recorder, now: u64) -> Result<(), String> {
         self.open_some(plan, record, now)?;
-        if plan.pace.is_none() {
-            for at in 0..self.connections.len() {
-                self.serve(at, work, plan, record, now)?;
-            }
+        // With a fixed rate, those whose requests are due by the clock wait for it.
+        let paced = plan.pace.as_ref().map_or(0, |pace| pace.paced(self.connections.len()));
+        for at in paced..self.connections.len() {
+            self.serve(at, work, plan, record, now)?;
         }
         Ok(())
     }
