@@ -113,6 +113,7 @@ fn start(args: &RunArgs) -> Result<Option<Server>, Failure> {
     if let Some(quorum) = &config.quorum {
         config::check_voter(&storage.data_dir, &storage.data_log_dir, quorum.db_autocreate)?;
     }
+    config::back_up(&config);
     let random = || machine::random().map_err(|error| Failure::new(EXIT_FAILED, error, Some(&"/dev/urandom"), None));
     let mut options = config.server_options(&Start {
         now: clock::now(),

@@ -78,7 +78,7 @@ use crate::wire::op::OpCode;
 use crate::wire::request::{CreateRequest, PathVersionRequest, PathWatchRequest, SetDataRequest};
 use crate::wire::stat::Stat;
 
-use super::node::{Server, StartError};
+use super::node::{Server, ServerFailed, StartError};
 use super::options::{EnsembleOptions, Options};
 
 /// How long an answer may take.
@@ -108,6 +108,9 @@ pub enum CallError {
     /// The server refused, for instance with [`ErrorCode::BAD_VERSION`].
     #[error("{0}")]
     Refused(ErrorCode),
+    /// The server has ended by itself; it can be started again.
+    #[error("the server has ended by itself: {0}")]
+    Ended(#[from] ServerFailed),
     /// The connection to the server failed.
     #[error("connection to the server: {0}")]
     Connection(#[from] io::Error),
@@ -186,7 +189,6 @@ impl ZookeeperServer {
         if let Some((id, membership)) = &self.member {
             options.server_id = *id;
             options.ensemble = Some(EnsembleOptions::new(*id, membership.clone()));
-            Arc::make_mut(&mut options.shard.about).voters = membership.participants().count() as u64;
         }
         options
     }
@@ -280,6 +282,21 @@ impl ZookeeperServer {
     }
 
     fn call<T>(
+        &mut self,
+        op: OpCode,
+        encode: impl FnOnce(&mut Vec<u8>),
+        decode: impl FnOnce(&mut Reader<'_>) -> Result<T, DecodeError>,
+    ) -> Result<T, CallError> {
+        let called = self.try_call(op, encode, decode);
+        if matches!(called, Err(CallError::Connection(_)))
+            && let Some(running) = self.running.take_if(|running| running.server.has_ended())
+        {
+            running.server.wait()?;
+        }
+        called
+    }
+
+    fn try_call<T>(
         &mut self,
         op: OpCode,
         encode: impl FnOnce(&mut Vec<u8>),

@@ -6,7 +6,6 @@
 //! ```
 
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -18,6 +17,7 @@ use thiserror::Error;
 
 use crate::ids::Zxid;
 use crate::pipeline::Pipeline;
+use crate::replica::message::ToShard;
 use crate::replica::{Epochs, LOG_ROOM_BESIDES_BYTES, Now, Replica};
 use crate::rt::executor::{self, JoinHandle, spawn_local};
 use crate::rt::inbox::{self, Sender};
@@ -28,12 +28,12 @@ use crate::session::{Sessions, first_id};
 use crate::storage::StorageError;
 use crate::zab::{History, HistoryOptions};
 
-use super::acceptor::{self, Limits};
+use super::acceptor::{Doorman, Limits};
 use super::log_thread::{self, Ended};
 use super::options::Options;
 use super::peers;
 use super::replica_shell::{self, EnsembleWiring, Wiring};
-use super::shard::{self, Door, SharedCounts, ToReplicaInbox};
+use super::shard::{self, Door, SharedCounts, ToReplicaInbox, ToShardInbox};
 use super::storage_folder;
 
 /// Messages that may wait for a shard. Batches, so few are many.
@@ -41,6 +41,9 @@ const SHARD_INBOX_MAX: usize = 1024;
 
 /// Messages that may wait for the replica.
 const REPLICA_INBOX_MAX: usize = 1024;
+
+/// Moves to other ports that may wait; each comes with a reconfiguration.
+const DOORMAN_INBOX_MAX: usize = 64;
 
 /// Commands that may wait for the log. Never reached, and must not be: the log waits for the replica, so the replica must not wait
 /// for the log. Appends that wait are of at least 4 MiB each, and no more are given than two segments have room for.
@@ -99,6 +102,29 @@ pub enum ServerFailed {
     Panicked(String),
 }
 
+/// Held by each part while it runs: one that panics takes the whole server with it, as by a power failure, and [`Server::wait`]
+/// tells. A server that has lost a part would take connections and answer nobody. (The binary ends with any panic.)
+struct EndsWithPanic {
+    shared: Arc<SharedCounts>,
+    to_replica: Sender<ToReplicaInbox>,
+    to_shards: Vec<Sender<ToShardInbox>>,
+}
+
+impl Drop for EndsWithPanic {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            return;
+        }
+        self.shared.is_stopping.store(true, Ordering::Relaxed);
+        if self.to_replica.send_blocking(ToReplicaInbox::Crash).is_err() {
+            // It was the replica, which else tells the shards.
+            for shard in &self.to_shards {
+                let _ = shard.send_blocking(ToShardInbox::Replica(ToShard::Stop));
+            }
+        }
+    }
+}
+
 /// A port and what it takes.
 type OpenDoor = (Listener, Door);
 
@@ -145,14 +171,17 @@ impl Server {
         let recovered = storage_folder::recover(&mut folder, &options)?;
         let recovery = clock::now().since(begun);
         let (doors, [address, secure_address]) = open_doors(&options)?;
+        let (to_doorman, doorman_inbox) = inbox::channel(DOORMAN_INBOX_MAX);
+        let mut config_store = None;
         let ensemble = match options.ensemble.take() {
             None => None,
             Some(mut ensemble) => {
+                config_store = ensemble.config_store.take();
                 let election_port = peers::open_election_port(&ensemble.peers)?;
                 // What a leader proposes has to fit into a record of the log.
                 let bytes_max = &mut ensemble.replica.packet_bytes_max;
                 *bytes_max = options.storage.record_len_max.min(*bytes_max);
-                Some((ensemble.replica, EnsembleWiring { peers: ensemble.peers, election_port }))
+                Some((ensemble.replica, EnsembleWiring { peers: ensemble.peers, election_port, doorman: to_doorman }))
             }
         };
         options.pipeline.txn_bytes_max = options.storage.record_len_max.saturating_sub(TXN_OVERHEAD_BYTES);
@@ -171,12 +200,16 @@ impl Server {
             shard_inboxes.push(receiver);
         }
 
+        let shared = Arc::new(SharedCounts::new(options.cores.shards.len()));
+        let ends_with_panic =
+            || EndsWithPanic { shared: shared.clone(), to_replica: to_replica.clone(), to_shards: to_shards.clone() };
         log_inbox.attach_doorbell(&folder.doorbell);
-        let reports = to_replica.clone();
+        let (reports, guard) = (to_replica.clone(), ends_with_panic());
         let (disk, core, how) = (folder.disk, recovered.core, storage_folder::how_to_recover(&options));
         let log = limits::spawn_thread("zoo-log", options.cores.log, move || {
+            let _guard = guard;
             limits::take_short_turns(LOG_TURN);
-            log_thread::run(disk, core, &how, log_inbox, &reports)
+            log_thread::run(disk, core, &how, config_store.as_deref(), log_inbox, &reports)
         })
         .map_err(StartError::Thread)?;
 
@@ -205,11 +238,16 @@ impl Server {
             drain_timeout: options.shard.drain_timeout,
             recovery,
             ensemble,
+            shared: shared.clone(),
         };
         // Where the first shard and the replica share a core they share an executor, too: what they tell each other is then a call,
         // not a thread that is woken.
         let is_shared = options.cores.replica.is_some() && options.cores.shards.first() == Some(&options.cores.replica);
-        let replica = move || replica_shell::run(replica, replica_inbox, wiring);
+        let guard = ends_with_panic();
+        let replica = move || async move {
+            let _guard = guard;
+            replica_shell::run(replica, replica_inbox, wiring).await;
+        };
         let (mut with_shard, mut executors) = (None, Vec::new());
         if is_shared {
             with_shard = Some(replica);
@@ -222,13 +260,14 @@ impl Server {
             )?);
         }
 
-        let shared = Arc::new(SharedCounts::new(options.cores.shards.len()));
         let shard_options = Arc::new(options.shard);
         let limits = Limits { per_address: options.connections_per_address_max, total: options.connections_max };
-        let mut doors = Some(doors);
+        let mut doors = Some((doors, doorman_inbox));
+        let backlog = options.listen_backlog;
         for (number, (core, inbox)) in options.cores.shards.iter().zip(shard_inboxes).enumerate() {
             let number = u8::try_from(number).expect("there are at most 256 shards");
             let (shard_options, shared, version) = (shard_options.clone(), shared.clone(), version.clone());
+            let guard = ends_with_panic();
             let (to_replica, to_shards) = (to_replica.clone(), to_shards.clone());
             // The first shard also accepts for all.
             let doors = doors.take();
@@ -238,9 +277,11 @@ impl Server {
                 *core,
                 executor_options(SHARD_TURN),
                 move || async move {
-                    for (listener, door) in doors.into_iter().flatten() {
-                        let (shared, to_shards) = (shared.clone(), to_shards.clone());
-                        spawn_local(acceptor::run((Rc::new(listener), door), limits, shared, to_shards));
+                    let _guard = guard;
+                    if let Some((doors, doorman_inbox)) = doors {
+                        let mut doorman = Doorman::new(limits, backlog, shared.clone(), to_shards);
+                        doors.into_iter().for_each(|(listener, door)| doorman.open(listener, door));
+                        spawn_local(doorman.stay(doorman_inbox));
                     }
                     let shard = shard::run(number, shard_options, shared, (standing, version), inbox, to_replica);
                     match replica {
@@ -281,19 +322,27 @@ impl Server {
         }
     }
 
+    /// Whether it ends, or a part of it has ended: [`Server::wait`] does not wait for long then.
+    pub fn has_ended(&self) -> bool {
+        self.shared.is_stopping.load(Ordering::Relaxed)
+            || self.log.is_finished()
+            || self.executors.iter().any(JoinHandle::is_finished)
+    }
+
     /// Waits until the server has ended.
     ///
     /// # Errors
     /// If it did not end because it was told to.
     pub fn wait(self) -> Result<(), ServerFailed> {
-        let ended = self.log.join().map_err(|_| ServerFailed::Panicked("log thread".to_owned()))?;
-        for executor in self.executors {
-            executor.join().map_err(|error| ServerFailed::Panicked(error.name))?;
-        }
-        match ended {
-            Ended::Closed => Ok(()),
-            Ended::Failed(error) => Err(ServerFailed::Disk(error)),
-        }
+        let panicked = |error: executor::Panicked| ServerFailed::Panicked(error.name);
+        let log = match self.log.join() {
+            Ok(Ended::Closed) => Ok(()),
+            Ok(Ended::Failed(error)) => Err(ServerFailed::Disk(error)),
+            Err(_) => Err(ServerFailed::Panicked("log thread".to_owned())),
+        };
+        // All of them, whatever became of the others: its folder is free behind this.
+        let executors: Vec<_> = self.executors.into_iter().map(|executor| executor.join().map_err(panicked)).collect();
+        executors.into_iter().fold(log, Result::and)
     }
 
     /// Ends it in order, and waits for that.

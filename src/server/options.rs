@@ -1,6 +1,7 @@
 //! What the server wants to be told before it starts; `config` fills it from the operator's words.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use crate::admin;
 use crate::ids::ServerId;
 use crate::pipeline;
-use crate::quorum::Membership;
+use crate::quorum::{ChangeRules, Membership};
 use crate::replica;
 use crate::rt::{clock, process};
 use crate::storage;
@@ -69,7 +70,6 @@ impl Options {
         let about = About {
             told: admin::status::About::default(),
             client_port: 0,
-            voters: 0,
             data_folder: folder.to_owned(),
             log_folder: folder.to_owned(),
             started: clock::now(),
@@ -124,6 +124,19 @@ pub struct EnsembleOptions {
     pub replica: replica::EnsembleOptions,
     /// How it speaks with the others.
     pub peers: PeerOptions,
+    /// Where changed configurations are kept; `None`: nowhere, a restart begins with the first.
+    pub config_store: Option<Arc<dyn ConfigStore>>,
+}
+
+/// Where a server keeps the ensemble's configurations. Called on the thread of the log, so that what is saved is durable before what
+/// the log is given behind it.
+pub trait ConfigStore: fmt::Debug + Send + Sync {
+    /// Makes these durable: the configuration that holds, and a newer one that is proposed.
+    ///
+    /// # Errors
+    /// What could not be written and why, for the operator: the server goes on, as Apache's does, and would begin again with
+    /// what is there.
+    fn save(&self, committed: &Membership, last_seen: Option<&Membership>) -> Result<(), String>;
 }
 
 impl EnsembleOptions {
@@ -132,6 +145,8 @@ impl EnsembleOptions {
         let replica = replica::EnsembleOptions {
             my_id,
             membership: membership.clone(),
+            last_seen: None,
+            change_rules: ChangeRules { standalone_enabled: true, multi_address: false },
             tick_ms: 2000,
             init_limit: 10,
             sync_limit: 5,
@@ -146,7 +161,7 @@ impl EnsembleOptions {
             history: HistoryOptions::default(),
             packet_bytes_max: storage::core::Options::default().record_len_max,
         };
-        Self { replica, peers: PeerOptions::new(my_id, membership) }
+        Self { replica, peers: PeerOptions::new(my_id, membership), config_store: None }
     }
 }
 
@@ -271,8 +286,6 @@ pub struct About {
     pub told: admin::status::About,
     /// The port that is really listened on.
     pub client_port: u16,
-    /// Members of the ensemble that vote; 0 for a server that stands alone.
-    pub voters: u64,
     /// Where snapshots are kept.
     pub data_folder: PathBuf,
     /// Where the log is kept.

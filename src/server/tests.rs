@@ -5,11 +5,12 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use super::embedded::ZookeeperServer;
-use super::node::Server;
+use super::node::{Server, ServerFailed};
 use super::options::{EnsembleOptions, Options};
 use crate::admin::word::Whitelist;
 use crate::ids::{ServerId, SessionId, Zxid};
 use crate::quorum::{HostPort, Member, Membership, PeerAddress, PeerType, Quorums};
+use crate::rt::clock;
 use crate::rt::listener::Listener;
 use crate::wire::connect::{ConnectRequest, ConnectResponse, PASSWORD_LEN};
 use crate::wire::error_code::ErrorCode;
@@ -185,4 +186,39 @@ fn a_new_leader_stands_at_the_start_of_its_epoch() {
     stream.read_to_string(&mut told).expect("an answer");
     assert!(told.contains("Zxid: 0x100000000\nMode: leader\n"), "{told}");
     assert!(told.contains("Proposal sizes last/min/max: -1/-1/-1\n"), "{told}");
+}
+
+/// A part that panics takes the server with it, in a process that goes on: nobody is left waiting for an answer.
+#[test]
+fn a_part_that_panics_ends_the_server() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut options = Options::in_folder(folder.path());
+    // Somewhere among the writes that prepare the log and those that clients cause.
+    options.fault = Some("panic:20".parse().expect("a fault"));
+    let server = Server::start(options).expect("starts");
+    // It may end at any moment; what counts is that it says so and does not leave us waiting.
+    let ask = || {
+        let Ok(mut stream) = TcpStream::connect(server.address()) else { return };
+        let mut out = Vec::new();
+        let request = ConnectRequest {
+            protocol_version: 0,
+            last_zxid_seen: Zxid::ZERO,
+            timeout_ms: 30_000,
+            session: SessionId::NONE,
+            password: &[0; PASSWORD_LEN],
+            read_only: Some(false),
+        };
+        put_frame(&mut out, |out| request.encode(out));
+        stream.set_read_timeout(Some(PATIENCE)).expect("a live socket");
+        let answered = stream.write_all(&out).and_then(|()| stream.read(&mut [0; 64]));
+        assert!(!answered.is_err_and(|error| error.kind() == ErrorKind::WouldBlock), "left waiting");
+    };
+    let patient_until = clock::now() + PATIENCE;
+    while !server.has_ended() {
+        assert!(clock::now() < patient_until, "nobody has noticed");
+        ask();
+    }
+    ask();
+    let failed = server.wait().expect_err("it did not end because it was told to");
+    assert!(matches!(&failed, ServerFailed::Panicked(part) if part == "log thread"), "{failed}");
 }

@@ -21,8 +21,8 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU16, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -30,6 +30,7 @@ use crate::admin::figures::Counter;
 use crate::admin::status::TRACE_MASK_DEFAULT;
 use crate::ids::SessionId;
 use crate::pipeline::auth;
+use crate::quorum::Membership;
 use crate::replica::message::{ConnectionId, ShardBatch, ShardItem, Standing, ToShard};
 use crate::rt::clock;
 use crate::rt::executor::{sleep, spawn_local};
@@ -97,6 +98,10 @@ pub(super) struct SharedCounts {
     pub(super) handshakes: AtomicU64,
     /// Whether the server is about to end: nobody new is let in.
     pub(super) is_stopping: AtomicBool,
+    /// Where clients find the server since a reconfiguration; 0: where it began.
+    pub(super) client_port: AtomicU16,
+    /// The ensemble's configuration since it changed. Touched when it changes, and by operators' words.
+    pub(super) configuration: Mutex<Option<Arc<Membership>>>,
 }
 
 impl SharedCounts {

@@ -2,8 +2,8 @@
 //! shard and hands all the parts back.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use crate::admin::figures::{Counter, Figures, Latency, Tally};
@@ -12,7 +12,7 @@ use crate::admin::status::{
     ResponseBytes, ServerStatus, SessionStatus, Status,
 };
 use crate::admin::{self, Word};
-use crate::ids::{SessionId, Zxid};
+use crate::ids::{ServerId, SessionId, Zxid};
 use crate::replica::message::{Ask, EnsembleReport, Gathered, Part, Question, ReplicaReport, ShardItem, Standing};
 use crate::rt::{clock, limits, process};
 use crate::server::options::{About, ShardOptions};
@@ -208,7 +208,7 @@ impl State {
                 // A leader stands at the start of its epoch before its first transaction, as Apache's does.
                 status.server.zxid = status.server.zxid.max(Zxid::new(ensemble.epoch, 0));
             }
-            status.ensemble = Some(ensemble_status(ensemble, &gathered.replica, self.since, &options.about));
+            status.ensemble = Some(ensemble_status(ensemble, &gathered.replica, self.since));
         }
         if word == Word::Dump {
             status.sessions = self.session_status(gathered);
@@ -222,13 +222,16 @@ impl State {
         let mut status = Status {
             server: ServerStatus {
                 mode: mode(self.standing),
-                client_port: about.client_port,
+                client_port: match shared.client_port.load(Ordering::Relaxed) {
+                    0 => about.client_port,
+                    moved => moved,
+                },
                 connections: shared.connections(),
                 zxid: self.version.zxid(),
                 node_count: self.version.node_count() as u64,
                 ..ServerStatus::default()
             },
-            about: about.told.clone(),
+            about: told(about, shared),
             trace_mask: shared.trace_mask.load(Ordering::Relaxed),
             ..Status::default()
         };
@@ -292,13 +295,24 @@ fn mode(standing: Standing) -> Mode {
     }
 }
 
+/// What does not change while the server runs, except for what a reconfiguration changes.
+fn told(about: &About, shared: &SharedCounts) -> admin::status::About {
+    let mut told = about.told.clone();
+    let configuration = shared.configuration.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    if let (Some(member), Some(configuration)) = (&mut told.conf.member, configuration) {
+        member.membership = configuration.to_text();
+        if let Some(own) = configuration.members.get(&ServerId(told.conf.server_id)) {
+            member.is_observer = !own.is_participant();
+            if let Some(address) = own.addresses.first() {
+                (member.quorum_port, member.election_port) = (address.quorum.port, address.election.port);
+            }
+        }
+    }
+    told
+}
+
 /// `since`: when this server began to do what it does.
-fn ensemble_status(
-    ensemble: &EnsembleReport,
-    replica: &ReplicaReport,
-    since: Instant,
-    about: &About,
-) -> EnsembleStatus {
+fn ensemble_status(ensemble: &EnsembleReport, replica: &ReplicaReport, since: Instant) -> EnsembleStatus {
     let synced = |is_observer: bool| {
         ensemble.learners.iter().filter(|learner| learner.is_synced && learner.is_observer == is_observer).count()
             as u64
@@ -312,7 +326,7 @@ fn ensemble_status(
         proposal_size: Some(replica.proposal_size).filter(|sizes| *sizes != [0; 3]),
     });
     EnsembleStatus {
-        quorum_size: about.voters,
+        quorum_size: ensemble.voters,
         observer_master: ensemble.leader.filter(|_| ensemble.standing == Standing::Observing).map(|leader| leader.0),
         elections: ensemble.elections,
         commits: ensemble.commits,

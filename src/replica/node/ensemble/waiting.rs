@@ -6,12 +6,10 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use bytes::Bytes;
 use foldhash::fast::FixedState;
 
 use crate::ids::{SessionId, Zxid};
 use crate::replica::message::ConnectionId;
-use crate::wire::acl::Id;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::header::Xid;
 use crate::wire::jute::Put;
@@ -33,17 +31,6 @@ pub(in crate::replica) struct Waiting {
     pub(in crate::replica) refused: Option<ErrorCode>,
     /// The answer, if it is known and waits for those before it only.
     answer: Option<Answer>,
-    /// What goes to the leader, until it does.
-    unsent: Option<Unsent>,
-}
-
-/// A request that has not gone to the leader yet.
-#[derive(Debug)]
-pub(in crate::replica) struct Unsent {
-    pub(in crate::replica) body: Bytes,
-    pub(in crate::replica) identities: Vec<Id<'static>>,
-    /// Of a `sync`: what the answer repeats.
-    pub(in crate::replica) path: Option<String>,
 }
 
 /// An answer that waits for its turn.
@@ -56,13 +43,7 @@ pub(in crate::replica) struct Answer {
 
 impl Waiting {
     pub(in crate::replica) fn new(connection: ConnectionId, xid: Xid, op: OpCode) -> Self {
-        Self { connection, xid, op, after_read: false, refused: None, answer: None, unsent: None }
-    }
-
-    /// The same with what is still to be sent.
-    pub(in crate::replica) fn unsent(mut self, unsent: Unsent) -> Self {
-        self.unsent = Some(unsent);
-        self
+        Self { connection, xid, op, after_read: false, refused: None, answer: None }
     }
 
     /// The same with its answer.
@@ -98,31 +79,15 @@ impl WaitingLines {
         self.lines.entry(session).or_default().push_back(waiting);
     }
 
-    /// The next request of a session that goes to the leader; it counts as sent then. None if there is none, or a `sync` before it
-    /// is under way.
-    pub(in crate::replica) fn next_to_send(&mut self, session: SessionId) -> Option<(OpCode, Xid, Unsent)> {
-        let line = self.lines.get_mut(&session)?;
-        let next = line
-            .iter_mut()
-            .find(|waiting| waiting.unsent.is_some() || (waiting.op == OpCode::SYNC && waiting.answer.is_none()))?;
-        let mut unsent = next.unsent.take()?;
-        if next.op == OpCode::SYNC {
-            let path = unsent.path.take();
-            self.syncs.push_back(Sync { session, connection: next.connection, xid: next.xid, path });
-        }
-        Some((next.op, next.xid, unsent))
+    /// A `sync` at the end of its session's line; `path` is what its answer repeats.
+    pub(in crate::replica) fn push_sync(&mut self, session: SessionId, waiting: Waiting, path: Option<String>) {
+        self.syncs.push_back(Sync { session, connection: waiting.connection, xid: waiting.xid, path });
+        self.push(session, waiting);
     }
 
-    /// The client of a session is back on this connection: what came over another and has not gone to the leader is forgotten, and
-    /// what still comes over it is not taken.
+    /// The client of a session is back on this connection: what still comes over another is not taken.
     pub(in crate::replica) fn moved(&mut self, session: SessionId, connection: ConnectionId) {
         self.newest.insert(session, connection);
-        if let Some(line) = self.lines.get_mut(&session) {
-            line.retain(|waiting| waiting.unsent.is_none());
-            if line.is_empty() {
-                self.lines.remove(&session);
-            }
-        }
     }
 
     /// Whether the client of a session has come back over another connection than this.
