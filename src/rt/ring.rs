@@ -857,6 +857,11 @@ fn disk_error(operation: &'static str, file: &str, offset: u64, error: &io::Erro
     match error.raw_os_error() {
         Some(libc::ENOSPC | libc::EDQUOT) => DiskError::Full { file },
         Some(libc::ENOENT) => DiskError::NotFound { file },
+        Some(libc::ECANCELED) => {
+            let message = "the kernel could not start a thread for it: raise the limits of threads (ulimit -u, TasksMax, \
+                           pids.max)";
+            DiskError::Failed { operation, file, offset, message: message.to_owned() }
+        }
         _ => DiskError::Failed { operation, file, offset, message: error.to_string() },
     }
 }
