@@ -6,9 +6,11 @@
 //! reaches a client before any answer that shows the state behind it.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ids::{SessionId, Zxid};
+use crate::quorum::Membership;
 use crate::storage::log::BatchBuilder;
 use crate::time::Instant;
 use crate::tree::{Change, Version};
@@ -91,6 +93,8 @@ pub(super) struct OpenBatch {
     pub(super) proposals: Vec<u8>,
     /// Their zxids, and where each ends.
     pub(super) proposal_ends: Vec<(Zxid, usize)>,
+    /// The configuration that its last record proposes, if it does.
+    pub(super) reconfiguration: Option<Arc<Membership>>,
     /// `sync` requests in it that a leader has to have confirmed.
     pub(super) unconfirmed_syncs: u32,
     /// When its requests were handed over by the shards.

@@ -42,6 +42,9 @@ impl Replica {
         self.end_segment();
         let batch = std::mem::replace(&mut self.open, OpenBatch::new(self.options.shards));
         self.measure_launch(&batch);
+        if let (Some(zxid), Some(membership)) = (batch.last, batch.reconfiguration) {
+            self.propose_configuration(now, zxid, membership);
+        }
         if let Some(records) = batch.log.finish() {
             self.append(records, batch.records);
         }
