@@ -166,6 +166,16 @@ fn wrong_starts_say_what_where_and_what_to_do() {
     assert_eq!(code, Some(3));
     assert!(err.contains("version-2/snapshot.0") && err.contains("name another dataDir"), "{err}");
 
+    fs::write(dir.path().join("empty.cfg"), "").expect("written");
+    let (code, _, err) = run(dir.path(), &["run", "empty.cfg"]);
+    assert_eq!(code, Some(2));
+    assert!(err.contains("dataDir: is not set") && err.contains("where:      empty.cfg"), "{err}");
+
+    let words = ["run", "-D", "clientPort=0", "-D", "clientPortAddress=192.0.2.1"];
+    let (code, _, err) = run(dir.path(), &words);
+    assert_eq!(code, Some(1));
+    assert!(err.contains("no such address") && err.contains("what to do: name an address of this machine"), "{err}");
+
     let ensemble = "dataDir=.\ninitLimit=1\nsyncLimit=1\nserver.1=a:1:2;2181\nserver.2=b:1:2;2181\n";
     fs::write(dir.path().join("ensemble.cfg"), ensemble).expect("written");
     let (code, _, err) = run(dir.path(), &["run", "ensemble.cfg"]);
@@ -186,6 +196,30 @@ fn logs_are_json_when_asked() {
     let lines: Vec<Value> = err.lines().map(|line| serde_json::from_str(line).expect("an object a line")).collect();
     assert!(lines.iter().any(|line| line["message"] == "without effect, not a known key: noSuchKey"), "{err}");
     assert!(lines.iter().any(|line| line["level"] == "INFO"), "{err}");
+}
+
+#[test]
+fn damaged_data_is_not_served() {
+    let dir = tempfile::tempdir().expect("a folder");
+    Running::start(dir.path(), &[]).terminate();
+    let entries = fs::read_dir(dir.path().join("data/zoo-1")).expect("listed");
+    let log = entries
+        .map(|entry| entry.expect("listed").path())
+        .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("log.")));
+    let log = log.expect("a log");
+    // Its identity.
+    let mut bytes = fs::read(&log).expect("read");
+    bytes[20] ^= 1;
+    fs::write(&log, &bytes).expect("written");
+    let (code, out, err) = run(dir.path(), &["run", "-D", "clientPort=0"]);
+    assert_eq!((code, out.as_str()), (Some(3), ""), "{err}");
+    let name = log.file_name().expect("a name").to_string_lossy().into_owned();
+    for part in
+        [&name, "where:      ", "data/zoo-1", "what to do: nothing was changed", "zoo-server log verify", "from a copy"]
+    {
+        assert!(err.contains(part), "{part} is not in {err}");
+    }
+    assert_eq!(run(dir.path(), &["log", "verify"]).0, Some(1));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The operator's words: the command line and what it starts.
 
+mod advice;
 mod args;
 mod bench;
 pub mod client;

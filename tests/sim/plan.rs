@@ -120,6 +120,8 @@ pub struct Plan {
     pub force_snapshot_sync: bool,
     /// All disks hold one transaction of the first epoch when the run begins, with this counter; `None`: they are empty.
     pub past: Option<u32>,
+    /// Clients reconfigure the ensemble: servers leave and join, with a vote or without.
+    pub reconfigures: bool,
     /// Whether the disks of a quorum are looked at when something is committed. Without it, what is missing there is found when it
     /// is missed.
     pub checks_disks: bool,
@@ -163,6 +165,7 @@ impl Plan {
             finalize_wait_ms: random.between(20, 200),
             force_snapshot_sync: random.one_in(20),
             past: (participants > 1 && random.one_in(16)).then(|| u32::MAX - 1 - random.below(400) as u32),
+            reconfigures: participants > 1 && sabotage.is_none() && random.one_in(3),
             checks_disks: true,
             sabotage,
             trace: false,

@@ -10,7 +10,6 @@ use super::waiting::{Waiting, WaitingLines};
 use super::{Ensemble, Role};
 use crate::ids::{Epoch, SessionId, Zxid};
 use crate::pipeline::{Awaiting, FollowError, Followed, LearnerReopened, Request, Route, answer_of};
-use crate::quorum::Membership;
 use crate::replica::batch::ReplyKind;
 use crate::replica::event::{Action, DialId, Now, Reloaded};
 use crate::replica::message::{Connect, ConnectionId, Write};
@@ -93,7 +92,7 @@ impl Following {
 }
 
 impl Replica {
-    fn following(&mut self) -> Option<&mut Following> {
+    pub(super) fn following(&mut self) -> Option<&mut Following> {
         match self.ensemble.as_deref_mut() {
             Some(Ensemble { role: Role::Following(following), .. }) => Some(following),
             _ => None,
@@ -173,9 +172,11 @@ impl Replica {
                     following.pending.push_back((zxid, record));
                 }
                 LearnerAction::Commit(zxid) => self.apply_committed(now, zxid),
-                LearnerAction::ConfigurationSeen(text) => self.configuration_seen(&text),
-                LearnerAction::ConfigurationActivated { zxid, leader } => {
-                    tracing::warn!(%zxid, designated = leader.0, "the ensemble was reconfigured: this server keeps its own configuration");
+                LearnerAction::ConfigurationSeen { text, is_awaited } => {
+                    self.configuration_proposed(now, &text, is_awaited);
+                }
+                LearnerAction::ConfigurationActivated { text, designated } => {
+                    self.activate_as_learner(now, &text, designated);
                 }
                 LearnerAction::Truncate { to } => {
                     following.synchronised_by = "TRUNC";
@@ -211,16 +212,6 @@ impl Replica {
         match received.finish() {
             Ok((tree, sessions)) => self.install(now, zxid, Reloaded { tree, sessions }),
             Err(error) => self.stand_down(now, &format!("the leader's state is none: {error}")),
-        }
-    }
-
-    /// The leader's configuration is another one: to take it over would be a reconfiguration.
-    fn configuration_seen(&mut self, text: &[u8]) {
-        let ensemble = self.ensemble.as_deref().expect("a learner has an ensemble");
-        let theirs = std::str::from_utf8(text).ok().and_then(|text| Membership::parse_text(text).ok());
-        if !theirs.is_some_and(|theirs| theirs.same_members(&ensemble.options.membership)) {
-            let text = String::from_utf8_lossy(text);
-            tracing::warn!(%text, "the leader has another configuration than this server");
         }
     }
 
@@ -446,6 +437,7 @@ impl Replica {
 
     /// Everything that the leader's office began with is durable here and on a quorum: clients are served.
     fn serve_as_learner(&mut self, now: Now, epoch: Epoch) {
+        self.show_config(now);
         self.publish_head();
         let ensemble = self.ensemble.as_deref_mut().expect("only members follow");
         ensemble.commits = 0;
