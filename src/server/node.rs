@@ -32,7 +32,7 @@ use super::log_thread::{self, Ended, LogMessage};
 use super::options::Options;
 use super::peers;
 use super::replica_shell::{self, EnsembleWiring, Wiring};
-use super::shard::{self, Door, SharedCounts, ToReplicaInbox, ToShardInbox};
+use super::shard::{self, Door, SharedCounts, ToReplicaInbox};
 use super::storage_folder;
 
 /// Messages that may wait for a shard. Batches, so few are many.
