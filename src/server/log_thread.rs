@@ -161,7 +161,8 @@ pub(super) fn run(
         if let Told::Ended(ended) = report(&mut core, to_replica) {
             return ended;
         }
-        if core.is_snapshotting() {
+        // A batch that came meanwhile has rung already.
+        if core.is_snapshotting() && core.is_quiet() && inbox.is_empty() {
             disk.pause(SNAPSHOT_PAUSE);
         }
     }
