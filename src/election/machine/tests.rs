@@ -159,6 +159,12 @@ fn with_every_reachable_voter_heard_there_is_no_wait() {
     election.handle(at(11), ServerId(3), &says(Looking, 2, 5, 1));
     assert_eq!(outcome(&mut election), Some((2, Leading)));
 
+    let mut election = early();
+    election.handle(at(10), ServerId(1), &says(Looking, 2, 5, 1));
+    election.disconnected(at(11), ServerId(3));
+    election.connected(at(11), ServerId(3));
+    assert_eq!(outcome(&mut election), None, "3 was away for a moment only");
+
     // Votes of several rounds come at once: all of them are heard first.
     let mut election = early();
     election.disconnected(at(0), ServerId(3));
