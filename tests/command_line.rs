@@ -1,7 +1,7 @@
 //! The program as an operator meets it: started, asked, told to end, and started wrongly.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -260,6 +260,40 @@ fn a_log_that_nobody_takes_harms_nobody() {
     let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("a device that is always full");
     let status = program(dir.path()).args(["log", "verify", "nowhere"]).stderr(full).status().expect("runs");
     assert_eq!(status.code(), Some(2));
+}
+
+/// Whoever reads the log stops: the server goes on, and ends when it is told to.
+#[test]
+fn a_log_that_is_not_read_stops_nobody() {
+    /// More than a pipe holds and than may wait.
+    const LINES: usize = 4_000;
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut server = Running::start(dir.path(), &["--log-level", "debug", "-D", "maxClientCnxns=0"]);
+    for _ in 0..LINES {
+        // No handshake: a line at the level of debugging.
+        let mut stream = TcpStream::connect(("127.0.0.1", server.port)).expect("connected");
+        stream.set_read_timeout(Some(PATIENCE)).expect("set");
+        stream.write_all(&[0, 0, 0, 1, 0]).expect("written");
+        assert!(!matches!(stream.read(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock), "it hangs");
+    }
+    assert!(server.ask("srvr").starts_with("Zookeeper version"));
+    // Read at last, it says what is missing.
+    let stderr = server.child.stderr.take().expect("piped");
+    let mut lines = BufReader::new(stderr).lines().map(|line| line.expect("text"));
+    assert!(lines.any(|line| line.contains("log lines were dropped")));
+    server.signal("TERM");
+    assert!(lines.last().is_some(), "to the end");
+    assert_eq!(server.ended().0, Some(0));
+
+    let mut server = Running::start(dir.path(), &["--log-level", "debug", "-D", "maxClientCnxns=0"]);
+    let stderr = server.child.stderr.take().expect("piped");
+    for _ in 0..LINES / 4 {
+        let mut stream = TcpStream::connect(("127.0.0.1", server.port)).expect("connected");
+        stream.write_all(&[0, 0, 0, 1, 0]).expect("written");
+        let _ = stream.read(&mut [0]);
+    }
+    assert_eq!(server.terminate().0, Some(0), "though nobody reads");
+    drop(stderr);
 }
 
 #[test]

@@ -26,7 +26,9 @@ pub(super) fn start_failed(error: &StartError, config: &Config) -> Failure {
 
 fn bind(error: &BindError) -> &'static str {
     match error {
-        BindError::InUse { .. } => "stop what listens there, or set another port",
+        BindError::InUse { .. } => {
+            "stop what listens there, or set another port (clientPort, secureClientPort, or those of server.N)"
+        }
         BindError::Forbidden { .. } => {
             "set a port from 1024 up, or let the server's user listen below (CAP_NET_BIND_SERVICE)"
         }

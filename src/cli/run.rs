@@ -1,14 +1,17 @@
 //! `zoo-server run`: from the command line to a server that serves, and to its end.
 
+use std::backtrace::Backtrace;
 use std::fmt::{Display, Write as _};
 use std::io::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use super::advice;
 use super::args::RunArgs;
+use super::logging;
 use super::machine;
 use super::{EXIT_CONFIG, EXIT_DATA, EXIT_FAILED, complain};
 use crate::admin::version::{VERSION, ZOOKEEPER_VERSION};
@@ -38,12 +41,15 @@ pub(super) fn run(args: &RunArgs) -> ExitCode {
 /// A panic on any thread ends the process: a server that has lost a shard would take connections and answer nobody. What
 /// was acknowledged is on the disk already.
 fn end_with_any_panic() {
-    let tell = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        tell(panic);
-        complain(
-            "zoo-server: ended by a mistake of its own: please report it. The next start recovers what was acknowledged",
-        );
+        let thread = thread::current();
+        complain(format_args!(
+            "\nthread '{}' {panic}\n{}\nzoo-server: ended by a mistake of its own: please report it. The next start recovers what \
+             was acknowledged",
+            thread.name().unwrap_or("without a name"),
+            Backtrace::capture()
+        ));
+        logging::flush();
         std::process::exit(i32::from(EXIT_FAILED));
     }));
 }
@@ -136,6 +142,7 @@ fn serve(server: Server) -> ExitCode {
                 return;
             }
             // Whatever was acknowledged is on the disk already.
+            logging::flush();
             std::process::exit(i32::from(EXIT_FAILED));
         }
         tracing::info!(?signal, "ending");
