@@ -154,6 +154,7 @@ mod tests {
         assert_eq!(prepare(&data, &log, false).unwrap(), folders);
     }
 
+    /// 3056, 3644, 3781: an upgrade must not begin with an empty tree where there are data that it does not read.
     #[test]
     fn apaches_data_is_not_passed_over() {
         let dir = tempfile::tempdir().unwrap();
@@ -179,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_voter_that_lost_its_data_is_not_started() {
+    fn zookeeper_2325_a_voter_that_lost_its_data_is_not_started() {
         let dir = tempfile::tempdir().unwrap();
         let check = |autocreate| check_voter(dir.path(), dir.path(), autocreate);
         prepare(dir.path(), dir.path(), true).unwrap();

@@ -129,6 +129,8 @@ impl Config {
             connections_max: self.client.cnxns_max.unwrap_or(0),
             shard: server::options::ShardOptions {
                 frame_bytes_max: request_len_max,
+                queued_bytes_max: server::options::queued_bytes_max(self.cores.shards.len()),
+                held_bytes_max: server::options::held_bytes_max(self.cores.shards.len()),
                 hash_seed,
                 auth,
                 enforced_schemes: self.access.enforced_schemes.clone(),

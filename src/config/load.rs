@@ -47,6 +47,9 @@ pub struct Machine {
 /// The client port if there is no file.
 const PORT_DEFAULT: &str = "2181";
 
+/// What some editors begin a file of UTF-8 with.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// The data folder if there is no file.
 const DATA_DIR_DEFAULT: &str = "data";
 
@@ -103,6 +106,7 @@ fn read_source(
             }
         }
         Source::File(path) => {
+            settings.file = Some(Place::File(path.clone()));
             let (entries, is_ascii) = read_properties(path)?;
             if !is_ascii {
                 settings.notices.push(Notice {
@@ -146,11 +150,13 @@ fn read_properties(path: &Path) -> Result<(Vec<properties::Entry>, bool), Config
         ConfigError::new(ErrorKind::Unreadable, problem, "name an existing zoo.cfg that the server's user may read")
             .at(place)
     })?;
-    let entries = properties::parse(&bytes).map_err(|error| {
+    // Editors on Windows put it there, and Java would take it for the begin of the first key.
+    let text = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&bytes);
+    let entries = properties::parse(text).map_err(|error| {
         let place = Place::Line { file: path.to_owned(), line: error.line };
         ConfigError::new(ErrorKind::Syntax, error.to_string(), "write \\\\ for a backslash").at(Some(place))
     })?;
-    Ok((entries, bytes.is_ascii()))
+    Ok((entries, text.is_ascii()))
 }
 
 fn assemble(
@@ -290,7 +296,7 @@ fn storage(settings: &mut Settings) -> Result<StorageConfig, ConfigError> {
             "say where the data is to lie: dataDir=/var/lib/zoo",
         )
         .key("dataDir")
-        .at(file_of(settings)));
+        .at(settings.file.clone()));
     };
     let data_log_dir = settings.text("dataLogDir").unwrap_or_else(|| data_dir.clone());
     let retain = settings.int("autopurge.snapRetainCount", "give a number of snapshots, at least 3")?;
@@ -366,14 +372,6 @@ fn absolute(setting: &Setting) -> Result<PathBuf, ConfigError> {
         .map_err(|error| setting.refuse(format!("\"{}\" is no folder: {error}", setting.value), "name a folder"))
 }
 
-/// The file that was read, for an error about what is not in it.
-fn file_of(settings: &Settings) -> Option<Place> {
-    settings.iter().find_map(|(_, setting)| match &setting.place {
-        Place::Line { file, .. } => Some(Place::File(file.clone())),
-        _ => None,
-    })
-}
-
 /// `clientPort` and `clientPortAddress`, and the pair for TLS.
 fn listen(settings: &mut Settings) -> Result<(Option<Listen>, Option<Listen>), ConfigError> {
     let pair = |settings: &mut Settings, port: &'static str, address: &'static str| {
@@ -410,7 +408,7 @@ fn no_port(settings: &Settings) -> ConfigError {
     let advice = "say where clients connect: clientPort=2181";
     ConfigError::new(ErrorKind::Missing, "is not set, so that nothing could connect", advice)
         .key("clientPort")
-        .at(file_of(settings))
+        .at(settings.file.clone())
 }
 
 /// The address of `host`, IPv4 first as in Java; `None` for all interfaces.

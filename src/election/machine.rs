@@ -233,10 +233,12 @@ impl Election {
     }
 
     /// There is a connection to `peer`, after there was none: it is told the vote, as what was sent before may be lost.
-    pub fn connected(&mut self, _now: Instant, peer: ServerId) {
+    pub fn connected(&mut self, now: Instant, peer: ServerId) {
         self.unreachable.remove(&peer);
         if self.state == Some(ServerState::Looking) && self.voters.contains(&peer) && peer != self.options.my_id {
             self.send(peer);
+            // It may name a better candidate after all.
+            self.evaluate(now);
         }
     }
 

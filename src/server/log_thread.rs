@@ -91,7 +91,8 @@ pub(super) enum Ended {
     Failed(StorageError),
 }
 
-/// Runs the storage core until it is told to end, or the disk fails. Runs on the thread that called it.
+/// Runs the storage core until it is told to end, or the disk fails, of which the caller tells the replica
+/// ([`LogMessage::Failed`]). Runs on the thread that called it.
 pub(super) fn run(
     mut disk: Box<dyn Disk>,
     mut core: LogCore,
@@ -143,7 +144,7 @@ pub(super) fn run(
         if matches!(told, Told::Cut) {
             core = match reload(core, &mut *disk, how_to_recover, to_replica) {
                 Ok(core) => core,
-                Err(error) => return failed(error, to_replica),
+                Err(error) => return failed(error),
             };
             told = report(&mut core, to_replica);
         }
@@ -151,7 +152,7 @@ pub(super) fn run(
             return ended;
         }
         if let Err(error) = disk.wait(!is_more && !again, &mut completions) {
-            return failed(error.into(), to_replica);
+            return failed(error.into());
         }
         for completion in completions.drain(..) {
             core.complete(completion);
@@ -160,7 +161,8 @@ pub(super) fn run(
         if let Told::Ended(ended) = report(&mut core, to_replica) {
             return ended;
         }
-        if core.is_snapshotting() {
+        // A batch that came meanwhile has rung already.
+        if core.is_snapshotting() && core.is_quiet() && inbox.is_empty() {
             disk.pause(SNAPSHOT_PAUSE);
         }
     }
@@ -215,7 +217,7 @@ fn report(core: &mut LogCore, to_replica: &Sender<ToReplicaInbox>) -> Told {
                 tracing::error!(%zxid, %error, "no room for the leader's snapshot");
                 LogMessage::InstallFailed(zxid)
             }
-            Report::Failed(error) => return Told::Ended(failed(error, to_replica)),
+            Report::Failed(error) => return Told::Ended(failed(error)),
             Report::Closed => return Told::Ended(Ended::Closed),
         };
         // A replica that is gone has nobody to tell any more.
@@ -237,8 +239,7 @@ fn reload(
     Ok(core)
 }
 
-fn failed(error: StorageError, to_replica: &Sender<ToReplicaInbox>) -> Ended {
+fn failed(error: StorageError) -> Ended {
     tracing::error!(%error, "the disk failed: the server ends, and recovers at its next start what was acknowledged");
-    let _ = to_replica.send_blocking(ToReplicaInbox::Log(LogMessage::Failed));
     Ended::Failed(error)
 }

@@ -7,7 +7,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -17,9 +17,8 @@ use thiserror::Error;
 
 use crate::ids::Zxid;
 use crate::pipeline::Pipeline;
-use crate::replica::message::ToShard;
 use crate::replica::{Epochs, LOG_ROOM_BESIDES_BYTES, Now, Replica};
-use crate::rt::executor::{self, JoinHandle, spawn_local};
+use crate::rt::executor::{self, Alarm, JoinHandle, spawn_local};
 use crate::rt::inbox::{self, Sender};
 use crate::rt::listener::{BindError, Listener};
 use crate::rt::ring::OpenError;
@@ -29,11 +28,11 @@ use crate::storage::StorageError;
 use crate::zab::{History, HistoryOptions};
 
 use super::acceptor::{Doorman, Limits};
-use super::log_thread::{self, Ended};
+use super::log_thread::{self, Ended, LogMessage};
 use super::options::Options;
 use super::peers;
 use super::replica_shell::{self, EnsembleWiring, Wiring};
-use super::shard::{self, Door, SharedCounts, ToReplicaInbox, ToShardInbox};
+use super::shard::{self, Door, SharedCounts, ToReplicaInbox};
 use super::storage_folder;
 
 /// Messages that may wait for a shard. Batches, so few are many.
@@ -86,6 +85,7 @@ pub struct Server {
     is_direct: bool,
     shared: Arc<SharedCounts>,
     to_replica: Sender<ToReplicaInbox>,
+    has_failed: Arc<AtomicBool>,
     log: thread::JoinHandle<Ended>,
     /// The replica's and the shards'.
     executors: Vec<JoinHandle>,
@@ -98,31 +98,8 @@ pub enum ServerFailed {
     #[error("the disk failed: {0}")]
     Disk(StorageError),
     /// A part of the server panicked, which is a mistake of ours.
-    #[error("the server's {0} ended with a panic: please report it")]
+    #[error("the thread {0} ended with a panic: please report it")]
     Panicked(String),
-}
-
-/// Held by each part while it runs: one that panics takes the whole server with it, as by a power failure, and [`Server::wait`]
-/// tells. A server that has lost a part would take connections and answer nobody. (The binary ends with any panic.)
-struct EndsWithPanic {
-    shared: Arc<SharedCounts>,
-    to_replica: Sender<ToReplicaInbox>,
-    to_shards: Vec<Sender<ToShardInbox>>,
-}
-
-impl Drop for EndsWithPanic {
-    fn drop(&mut self) {
-        if !thread::panicking() {
-            return;
-        }
-        self.shared.is_stopping.store(true, Ordering::Relaxed);
-        if self.to_replica.send_blocking(ToReplicaInbox::Crash).is_err() {
-            // It was the replica, which else tells the shards.
-            for shard in &self.to_shards {
-                let _ = shard.send_blocking(ToShardInbox::Replica(ToShard::Stop));
-            }
-        }
-    }
 }
 
 /// A port and what it takes.
@@ -200,16 +177,31 @@ impl Server {
             shard_inboxes.push(receiver);
         }
 
-        let shared = Arc::new(SharedCounts::new(options.cores.shards.len()));
-        let ends_with_panic =
-            || EndsWithPanic { shared: shared.clone(), to_replica: to_replica.clone(), to_shards: to_shards.clone() };
+        // A part that is lost ends the others: half a server would take connections and answer nobody.
+        let has_failed = Arc::new(AtomicBool::new(false));
+        let alarm = {
+            let (has_failed, to_replica, to_shards) = (has_failed.clone(), to_replica.clone(), to_shards.clone());
+            let to_log = to_log.clone();
+            Alarm::new(move || {
+                has_failed.store(true, Ordering::SeqCst);
+                to_log.close();
+                to_replica.close();
+                to_shards.iter().for_each(Sender::close);
+            })
+        };
+
         log_inbox.attach_doorbell(&folder.doorbell);
-        let (reports, guard) = (to_replica.clone(), ends_with_panic());
+        let (reports, failed, log_alarm) = (to_replica.clone(), has_failed.clone(), alarm.clone());
         let (disk, core, how) = (folder.disk, recovered.core, storage_folder::how_to_recover(&options));
         let log = limits::spawn_thread("zoo-log", options.cores.log, move || {
-            let _guard = guard;
+            let _guard = log_alarm.guard();
             limits::take_short_turns(LOG_TURN);
-            log_thread::run(disk, core, &how, config_store.as_deref(), log_inbox, &reports)
+            let ended = log_thread::run(disk, core, &how, config_store.as_deref(), log_inbox, &reports);
+            if matches!(ended, Ended::Failed(_)) {
+                failed.store(true, Ordering::SeqCst);
+                let _ = reports.send_blocking(ToReplicaInbox::Log(LogMessage::Failed));
+            }
+            ended
         })
         .map_err(StartError::Thread)?;
 
@@ -229,25 +221,26 @@ impl Server {
             }
         };
         let (standing, version) = (replica.standing(), replica.published_version().clone());
-        let executor_options =
-            |turn| executor::Options { spin: options.cores.spin, turn, ..executor::Options::default() };
+        let shared = Arc::new(SharedCounts::new(options.cores.shards.len(), &version));
+        let executor_options = |turn| executor::Options {
+            spin: options.cores.spin,
+            turn,
+            alarm: Some(alarm.clone()),
+            ..executor::Options::default()
+        };
         let wiring = Wiring {
             shards: to_shards.clone(),
+            shared: shared.clone(),
             log: to_log,
             tick: Duration::from_millis(u64::from((options.shard.tick_ms / 4).clamp(20, 500))),
             drain_timeout: options.shard.drain_timeout,
             recovery,
             ensemble,
-            shared: shared.clone(),
         };
         // Where the first shard and the replica share a core they share an executor, too: what they tell each other is then a call,
         // not a thread that is woken.
         let is_shared = options.cores.replica.is_some() && options.cores.shards.first() == Some(&options.cores.replica);
-        let guard = ends_with_panic();
-        let replica = move || async move {
-            let _guard = guard;
-            replica_shell::run(replica, replica_inbox, wiring).await;
-        };
+        let replica = move || replica_shell::run(replica, replica_inbox, wiring);
         let (mut with_shard, mut executors) = (None, Vec::new());
         if is_shared {
             with_shard = Some(replica);
@@ -267,7 +260,6 @@ impl Server {
         for (number, (core, inbox)) in options.cores.shards.iter().zip(shard_inboxes).enumerate() {
             let number = u8::try_from(number).expect("there are at most 256 shards");
             let (shard_options, shared, version) = (shard_options.clone(), shared.clone(), version.clone());
-            let guard = ends_with_panic();
             let (to_replica, to_shards) = (to_replica.clone(), to_shards.clone());
             // The first shard also accepts for all.
             let doors = doors.take();
@@ -277,12 +269,12 @@ impl Server {
                 *core,
                 executor_options(SHARD_TURN),
                 move || async move {
-                    let _guard = guard;
                     if let Some((doors, doorman_inbox)) = doors {
-                        let mut doorman = Doorman::new(limits, backlog, shared.clone(), to_shards);
+                        let mut doorman = Doorman::new(limits, backlog, shared.clone(), to_shards.clone());
                         doors.into_iter().for_each(|(listener, door)| doorman.open(listener, door));
                         spawn_local(doorman.stay(doorman_inbox));
                     }
+                    let inbox = (to_shards[usize::from(number)].clone(), inbox);
                     let shard = shard::run(number, shard_options, shared, (standing, version), inbox, to_replica);
                     match replica {
                         // Not as a task of its own: the end of the shard would drop it before it had told the others.
@@ -293,7 +285,7 @@ impl Server {
             )?);
         }
         let address = address.or(secure_address).expect("a server has a door");
-        Ok(Self { address, secure_address, is_direct, shared, to_replica, log, executors })
+        Ok(Self { address, secure_address, is_direct, shared, to_replica, has_failed, log, executors })
     }
 
     /// Where it listens: without TLS, if it does.
@@ -324,7 +316,8 @@ impl Server {
 
     /// Whether it ends, or a part of it has ended: [`Server::wait`] does not wait for long then.
     pub fn has_ended(&self) -> bool {
-        self.shared.is_stopping.load(Ordering::Relaxed)
+        self.has_failed.load(Ordering::SeqCst)
+            || self.shared.is_stopping.load(Ordering::Relaxed)
             || self.log.is_finished()
             || self.executors.iter().any(JoinHandle::is_finished)
     }
@@ -334,15 +327,25 @@ impl Server {
     /// # Errors
     /// If it did not end because it was told to.
     pub fn wait(self) -> Result<(), ServerFailed> {
-        let panicked = |error: executor::Panicked| ServerFailed::Panicked(error.name);
-        let log = match self.log.join() {
-            Ok(Ended::Closed) => Ok(()),
-            Ok(Ended::Failed(error)) => Err(ServerFailed::Disk(error)),
-            Err(_) => Err(ServerFailed::Panicked("log thread".to_owned())),
-        };
-        // All of them, whatever became of the others: its folder is free behind this.
-        let executors: Vec<_> = self.executors.into_iter().map(|executor| executor.join().map_err(panicked)).collect();
-        executors.into_iter().fold(log, Result::and)
+        let log = self.log.join();
+        let mut panicked = None;
+        for executor in self.executors {
+            if let Err(executor::Panicked { name }) = executor.join() {
+                panicked.get_or_insert(name);
+            }
+        }
+        match (panicked, log) {
+            (Some(name), _) => Err(ServerFailed::Panicked(name)),
+            (None, Err(_)) => Err(ServerFailed::Panicked("zoo-log".to_owned())),
+            (None, Ok(Ended::Failed(error))) => Err(ServerFailed::Disk(error)),
+            (None, Ok(Ended::Closed)) => Ok(()),
+        }
+    }
+
+    /// What shards tell the replica, for tests that tell it what no shard would.
+    #[cfg(test)]
+    pub(super) fn replica_inbox(&self) -> &Sender<ToReplicaInbox> {
+        &self.to_replica
     }
 
     /// Ends it in order, and waits for that.

@@ -87,6 +87,8 @@ impl Options {
             connections_max: 0,
             shard: ShardOptions {
                 frame_bytes_max: FRAME_BYTES_MAX,
+                queued_bytes_max: queued_bytes_max(cores.shards.len()),
+                held_bytes_max: held_bytes_max(cores.shards.len()),
                 hash_seed,
                 auth: pipeline.auth.clone(),
                 enforced_schemes: BTreeSet::new(),
@@ -215,6 +217,24 @@ pub const LINK_BYTES_MAX: usize = 1 << 30;
 /// `jute.maxbuffer` where nothing is said: Apache's default.
 pub const FRAME_BYTES_MAX: usize = 0xf_ffff;
 
+/// Bytes of requests that may wait for the disk over the whole server, unless there are so many shards that each would have less
+/// than a few connections' worth.
+const QUEUED_BYTES_MAX: usize = 256 << 20;
+
+/// [`ShardOptions::queued_bytes_max`] for each of so many shards.
+pub fn queued_bytes_max(shards: usize) -> usize {
+    (QUEUED_BYTES_MAX / shards).max(16 << 20)
+}
+
+/// The part of the machine's memory that answers may take up which clients do not take.
+const HELD_MEMORY_PART: u64 = 8;
+
+/// [`ShardOptions::held_bytes_max`] for each of so many shards: more than the largest answer.
+pub fn held_bytes_max(shards: usize) -> usize {
+    let memory = process::memory().map_or(0, |(_, most)| most);
+    ((memory / HELD_MEMORY_PART) as usize / shards).max(256 << 20)
+}
+
 /// Which core runs what. `None`: wherever the kernel likes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cores {
@@ -233,6 +253,12 @@ pub struct Cores {
 pub struct ShardOptions {
     /// The longest request that is taken (`jute.maxbuffer`), in bytes.
     pub frame_bytes_max: usize,
+    /// Bytes of requests that may wait for the disk over all connections of a shard; beyond it who wants to add to them is not
+    /// read from.
+    pub queued_bytes_max: usize,
+    /// Bytes of answers and events that clients of a shard may leave untaken together; beyond it the connection that holds the
+    /// most of them is closed.
+    pub held_bytes_max: usize,
     /// Seed of the watch table's hash.
     pub hash_seed: u64,
     /// How clients prove who they are, and whether it matters.

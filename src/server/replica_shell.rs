@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use crate::rt::listener::Listener;
 use crate::rt::{clock, process};
 use crate::storage::apache::SnapWriter;
 use crate::time::Instant;
+use crate::tree::Version;
 
 use super::acceptor::ClientPlaces;
 use super::log_thread::{LogCommand, LogMessage};
@@ -211,7 +213,17 @@ impl Hands {
                             let expired = gathered.replica.expired_count;
                             Arc::make_mut(gathered).parts.push(Part(Arc::new(self.watch.figures(expired))));
                         }
-                        ToShard::Standing(standing, _) if shard == 0 => self.watch.stands(*standing, clock::now()),
+                        ToShard::Published(published) => {
+                            if let Some(segment) = published.segments.last() {
+                                self.announce(&segment.version);
+                            }
+                        }
+                        ToShard::Standing(standing, version) => {
+                            if shard == 0 {
+                                self.watch.stands(*standing, clock::now());
+                            }
+                            self.announce(version);
+                        }
                         _ => {}
                     }
                     let _ = self.shards[shard].send(ToShardInbox::Replica(message)).await;
@@ -248,6 +260,11 @@ impl Hands {
         if let Some(peers) = &self.peers {
             peers.flush();
         }
+    }
+
+    /// Says which version shards are about to get, before one of them can show it to a client.
+    fn announce(&self, version: &Version) {
+        self.shared.newest.store(version.zxid().0, Ordering::SeqCst);
     }
 
     /// Says something to another server.

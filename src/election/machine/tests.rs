@@ -159,6 +159,12 @@ fn with_every_reachable_voter_heard_there_is_no_wait() {
     election.handle(at(11), ServerId(3), &says(Looking, 2, 5, 1));
     assert_eq!(outcome(&mut election), Some((2, Leading)));
 
+    let mut election = early();
+    election.handle(at(10), ServerId(1), &says(Looking, 2, 5, 1));
+    election.disconnected(at(11), ServerId(3));
+    election.connected(at(11), ServerId(3));
+    assert_eq!(outcome(&mut election), None, "3 was away for a moment only");
+
     // Votes of several rounds come at once: all of them are heard first.
     let mut election = early();
     election.disconnected(at(0), ServerId(3));
@@ -213,7 +219,7 @@ fn a_laggard_is_told_and_does_not_count() {
 }
 
 #[test]
-fn a_server_that_lost_its_data_believes_nobody_and_is_not_believed() {
+fn a_server_that_lost_its_data_believes_nobody_and_is_not_believed_2325() {
     let mut election = Election::new(options(2, plain(3, 0)));
     election.start(at(0), Zxid(-1), Epoch(0));
     for from in [1, 3] {

@@ -309,7 +309,7 @@ fn three_servers_elect_one_and_all_hold_what_any_of_them_is_asked_to_write() {
 }
 
 #[test]
-fn without_a_leader_those_who_only_read_are_served_and_with_one_all_are() {
+fn zookeeper_3526_without_a_leader_those_who_only_read_are_served_and_with_one_all_are() {
     let mut world = World::new();
     world.up = BTreeSet::from([1]);
     world.run(1_500);
@@ -332,6 +332,9 @@ fn without_a_leader_those_who_only_read_are_served_and_with_one_all_are() {
     let replies = world.ask(1, ShardItem::Write(write), body);
     let [(ReplyKind::Answer(frame), frames)] = replies.as_slice() else { panic!("no answer: {replies:?}") };
     assert_eq!(frames[frame.clone()][16..20], (-119_i32).to_be_bytes(), "NOTREADONLY");
+    // 3526: nothing of this is history that a learner could be sent, or that could be voted with.
+    let ensemble = world.servers[&1].ensemble.as_ref().unwrap();
+    assert_eq!((ensemble.history.last_record(), ensemble.log_end), (Zxid::ZERO, Zxid::ZERO));
 
     world.up = BTreeSet::from([1, 2, 3]);
     world.told.clear();
