@@ -51,7 +51,7 @@ fn fill(folder: &Path, znodes: usize, snapshot: bool) {
         let batch = std::mem::take(builder).finish().expect("records");
         let last = batch.last();
         core.handle(Command::Append(batch));
-        settle(core, &mut disk, |report| *report == Report::Durable { through: last });
+        settle(core, &mut disk, |report| matches!(report, Report::Durable { through, .. } if *through == last));
     };
     parts::creations(znodes, |header, txn| {
         if snapshot {

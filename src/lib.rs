@@ -10,7 +10,7 @@
 //! | 5 | [`server`] | shards, connections, the log thread; the embedding API |
 //! | 4 | [`replica`], [`admin`], [`rt`], [`tls`] | the node as one state machine; answers as text; glommio and io_uring; TLS |
 //! | 3 | [`storage`], [`pipeline`], [`election`], [`zab`] | log, snapshots, recovery; a request into a transaction; votes; broadcast |
-//! | 2 | [`tree`], [`session`], [`watch`], [`quorum`] | what a transaction changes; who decides |
+//! | 2 | [`tree`], [`session`], [`watch`], [`quorum`], [`latency`] | what a transaction changes; who decides; how long it takes |
 //! | 1 | [`wire`] | every byte that crosses a boundary |
 //! | 0 | [`ids`], [`time`] | zxid, session and server ids; instants as plain numbers |
 
@@ -19,6 +19,7 @@ pub mod cli;
 pub mod config;
 pub mod election;
 pub mod ids;
+pub mod latency;
 pub mod pipeline;
 pub mod quorum;
 pub mod replica;

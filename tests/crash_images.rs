@@ -160,7 +160,7 @@ impl<'a> Run<'a> {
             while self.core.step(&mut self.disk) {}
             while let Some(report) = self.core.poll_report() {
                 match report {
-                    Report::Durable { through } => self.durable = through.0,
+                    Report::Durable { through, .. } => self.durable = through.0,
                     Report::Failed(_) => self.failed = true,
                     Report::SnapshotDone(_) => self.snapshots += 1,
                     Report::Purged { .. } => self.purges += 1,

@@ -170,7 +170,7 @@ impl Member {
             };
             while let Some(report) = self.core.as_mut().and_then(LogCore::poll_report) {
                 match report {
-                    Report::Durable { through } => self.promise.histories[0].1 = through,
+                    Report::Durable { through, .. } => self.promise.histories[0].1 = through,
                     Report::Failed(_) => self.failed = true,
                     Report::Truncated { through } => {
                         self.cuts += 1;

@@ -110,7 +110,7 @@ impl Writer {
             let again = self.core.step(&mut self.disk);
             while let Some(report) = self.core.poll_report() {
                 match report {
-                    Report::Durable { through } => self.durable = through,
+                    Report::Durable { through, .. } => self.durable = through,
                     Report::Failed(error) => panic!("{error}"),
                     Report::SnapshotFailed { error, .. } => panic!("{error}"),
                     _ => {}

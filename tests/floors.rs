@@ -13,6 +13,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("session", 2),
     ("watch", 2),
     ("quorum", 2),
+    ("latency", 2),
     ("storage", 3),
     ("pipeline", 3),
     ("election", 3),

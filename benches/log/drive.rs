@@ -156,7 +156,7 @@ impl Log {
     fn report(&mut self) {
         while let Some(report) = self.core.poll_report() {
             match report {
-                Report::Durable { through } => self.under_way.retain(|&last| last > through),
+                Report::Durable { through, .. } => self.under_way.retain(|&last| last > through),
                 Report::SnapshotDone(_) => self.snapshots_done += 1,
                 Report::Room { full, .. } => assert!(!full, "the disk is full"),
                 Report::SnapshotFailed { error, .. } | Report::Failed(error) => panic!("the log failed: {error}"),

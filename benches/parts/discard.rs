@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use zoo_server::storage::disk::{Completion, Disk, DiskError, FileEntry, FileId, Operation};
+use zoo_server::storage::disk::{Completion, Disk, DiskError, FileEntry, FileId, Operation, Took};
 
 /// See the file's page. Completions come with the next `wait`.
 #[derive(Default)]
@@ -75,7 +75,7 @@ impl Disk for Discard {
                 Some(block)
             }
         };
-        self.done.push(Completion { token, block, result: Ok(()) });
+        self.done.push(Completion { token, block, result: Ok(()), took: Took::default() });
         Ok(())
     }
 

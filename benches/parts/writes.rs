@@ -71,6 +71,7 @@ impl Writes {
             password: None,
             timeout_ms: 30_000,
             last_zxid_seen: Zxid::ZERO,
+            handed: Instant::default(),
         };
         writes.told(ShardBatch { bodies: Vec::new(), items: vec![ShardItem::Connect(connect)] });
         assert_ne!(writes.session, SessionId::NONE, "no session was opened");
@@ -110,6 +111,7 @@ impl Writes {
                 identities: NOBODY.with(Clone::clone),
                 body: start..batch.bodies.len(),
                 after_read: false,
+                handed: Instant::default(),
             }));
             rest = behind;
         }
@@ -147,7 +149,7 @@ impl Writes {
             while let Some(report) = self.core.poll_report() {
                 idle = false;
                 let event = match report {
-                    Report::Durable { through } => Event::LogDurable(through),
+                    Report::Durable { through, .. } => Event::LogDurable(through),
                     Report::Room { admit_through, full } => Event::LogRoom { admit_through, full },
                     other => panic!("the log said {other:?}"),
                 };

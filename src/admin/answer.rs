@@ -13,6 +13,7 @@ use super::status::{ConnectionStatus, Mode, ResponseBytes, Status};
 use super::version::full_version;
 use super::word::Word;
 use crate::ids::SessionId;
+use crate::latency::{Histogram, Stage};
 use crate::wire::op::OpCode;
 
 /// Which costly parts of a [`Status`] a word looks at. `server`, `about` and `trace_mask` are always to be filled.
@@ -420,13 +421,31 @@ fn mntr(out: &mut String, status: &Status) {
         }
     }
     for &latency in Latency::ALL {
-        let Some(tally) = figures.latency(latency) else { continue };
-        summary(out, latency.name(), tally, 1000);
+        let Some(values) = figures.latency(latency) else { continue };
+        summary(out, latency.name(), values.tally(), 1000);
         for (name, quantile) in [("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("p999", 0.999)] {
-            let ms = (figures.quantile(latency, quantile) + 500) / 1000;
+            let ms = (values.quantile(quantile) + 500) / 1000;
             put(out, format_args!("zk_{name}_{}\t{ms}\n", latency.name()));
         }
     }
+    for &stage in Stage::ALL {
+        microseconds(out, format_args!("stage_{}", stage.name()), monitor.stages.get(stage));
+    }
+    for (name, values) in monitor.operations.iter() {
+        microseconds(out, format_args!("op_{name}_latency"), Some(values));
+    }
+}
+
+/// The six lines of a latency of ours.
+fn microseconds(out: &mut String, name: std::fmt::Arguments<'_>, values: Option<&Histogram>) {
+    let tally = values.map_or_else(Tally::default, |values| *values.tally());
+    put(out, format_args!("zk_{name}_avg\t{}\n", java::average(tally.sum, tally.count)));
+    for (quantile_name, quantile) in [("p50", 0.5), ("p99", 0.99), ("p999", 0.999)] {
+        let us = values.map_or(0, |values| values.quantile(quantile));
+        put(out, format_args!("zk_{name}_{quantile_name}\t{us}\n"));
+    }
+    put(out, format_args!("zk_{name}_max\t{}\n", tally.max()));
+    put(out, format_args!("zk_{name}_cnt\t{}\n", tally.count));
 }
 
 /// The five lines of a summary, its values divided by `unit`.

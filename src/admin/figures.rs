@@ -1,12 +1,14 @@
 //! What the server counts and measures, under Apache's names.
 //!
 //! Each thread keeps [`Figures`] of its own and nobody waits for anybody: for an answer they are merged. Latencies are taken
-//! in microseconds and told in milliseconds, as Apache tells them.
+//! in microseconds and told in milliseconds, as Apache tells them; those of operations and stages are
+//! [`crate::latency`]'s.
 
-use hdrhistogram::Histogram;
+pub use crate::latency::Tally;
+use crate::latency::{Histogram, Milestone};
 
 macro_rules! names {
-    ($(#[$meta:meta])* $kind:ident { $($(#[$doc:meta])* $variant:ident = $name:literal,)* }) => {
+    ($(#[$meta:meta])* $kind:ident { $($(#[$doc:meta])* $variant:ident = $name:expr,)* }) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum $kind { $($(#[$doc])* $variant,)* }
@@ -48,6 +50,8 @@ names! {
         LargeRequestsRejected = "large_requests_rejected",
         /// Transactions sent to the log.
         SyncProcessorQueued = "sync_processor_request_queued",
+        /// Syncs of the log that took longer than `fsync.warningthresholdms`.
+        SlowSyncs = "fsync_threshold_exceed_count",
         /// Digests that did not agree with a transaction's.
         DigestMismatches = "digest_mismatches_count",
         /// Connections closed because too many TLS handshakes went on.
@@ -118,58 +122,31 @@ names! {
         Read = "readlatency",
         /// A write, from its arrival to its answer.
         Update = "updatelatency",
-        /// A write, from its zxid to the moment when a shard shows it.
-        Propagation = "propagation_latency",
+        /// See [`Milestone::Proposed`].
+        Proposed = Milestone::Proposed.name(),
+        /// See [`Milestone::Acknowledged`].
+        Acknowledged = Milestone::Acknowledged.name(),
+        /// See [`Milestone::Committed`].
+        Committed = Milestone::Committed.name(),
+        /// See [`Milestone::CommitHeard`].
+        CommitHeard = Milestone::CommitHeard.name(),
+        /// See [`Milestone::Applied`].
+        Applied = Milestone::Applied.name(),
     }
 }
 
-/// Count, sum, least and most of some values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tally {
-    /// How many.
-    pub count: u64,
-    /// Together; stays at the end of its range rather than wrap.
-    pub sum: u64,
-    min: u64,
-    max: u64,
-}
-
-impl Default for Tally {
-    fn default() -> Self {
-        Self { count: 0, sum: 0, min: u64::MAX, max: 0 }
+impl Latency {
+    /// The latency that tells of a milestone.
+    pub const fn of(milestone: Milestone) -> Self {
+        match milestone {
+            Milestone::Proposed => Self::Proposed,
+            Milestone::Acknowledged => Self::Acknowledged,
+            Milestone::Committed => Self::Committed,
+            Milestone::CommitHeard => Self::CommitHeard,
+            Milestone::Applied => Self::Applied,
+        }
     }
 }
-
-impl Tally {
-    /// Adds a value.
-    pub fn record(&mut self, value: u64) {
-        self.count += 1;
-        self.sum = self.sum.saturating_add(value);
-        self.min = self.min.min(value);
-        self.max = self.max.max(value);
-    }
-
-    /// Adds another's values.
-    pub fn merge(&mut self, other: &Self) {
-        self.count += other.count;
-        self.sum = self.sum.saturating_add(other.sum);
-        self.min = self.min.min(other.min);
-        self.max = self.max.max(other.max);
-    }
-
-    /// The least, 0 of none.
-    pub fn min(&self) -> u64 {
-        if self.count == 0 { 0 } else { self.min }
-    }
-
-    /// The most, 0 of none.
-    pub fn max(&self) -> u64 {
-        self.max
-    }
-}
-
-/// Longest latency that is told apart, an hour in microseconds; longer ones count as this.
-const LATENCY_US_MAX: u64 = 3_600_000_000;
 
 /// Figures of one thread, or of several merged.
 ///
@@ -179,21 +156,7 @@ const LATENCY_US_MAX: u64 = 3_600_000_000;
 pub struct Figures {
     counters: [Option<u64>; Counter::ALL.len()],
     measures: [Option<Tally>; Measure::ALL.len()],
-    latencies: [Option<LatencyFigures>; Latency::ALL.len()],
-}
-
-/// What is kept of a latency.
-#[derive(Clone, Debug)]
-struct LatencyFigures {
-    tally: Tally,
-    histogram: Histogram<u64>,
-}
-
-impl Default for LatencyFigures {
-    fn default() -> Self {
-        let histogram = Histogram::new_with_bounds(1, LATENCY_US_MAX, 2).expect("bounds that are far enough apart");
-        Self { tally: Tally::default(), histogram }
-    }
+    latencies: [Option<Histogram>; Latency::ALL.len()],
 }
 
 impl Figures {
@@ -202,7 +165,7 @@ impl Figures {
         let mut figures = Self::default();
         counters.iter().for_each(|&counter| figures.counters[counter as usize] = Some(0));
         measures.iter().for_each(|&measure| figures.measures[measure as usize] = Some(Tally::default()));
-        latencies.iter().for_each(|&latency| figures.latencies[latency as usize] = Some(LatencyFigures::default()));
+        latencies.iter().for_each(|&latency| figures.latencies[latency as usize] = Some(Histogram::default()));
         figures
     }
 
@@ -216,11 +179,9 @@ impl Figures {
         self.measures[measure as usize].get_or_insert_default().record(value);
     }
 
-    /// Records a latency in microseconds.
-    pub fn record_latency(&mut self, latency: Latency, us: u64) {
-        let figures = self.latencies[latency as usize].get_or_insert_default();
-        figures.tally.record(us);
-        figures.histogram.saturating_record(us);
+    /// Adds what was recorded of a latency.
+    pub fn add_latency(&mut self, latency: Latency, values: &Histogram) {
+        self.latencies[latency as usize].get_or_insert_default().merge(values);
     }
 
     /// Adds another's figures.
@@ -237,9 +198,7 @@ impl Figures {
         }
         for (mine, others) in self.latencies.iter_mut().zip(&other.latencies) {
             if let Some(others) = others {
-                let mine = mine.get_or_insert_default();
-                mine.tally.merge(&others.tally);
-                mine.histogram.add(&others.histogram).expect("histograms of equal bounds");
+                mine.get_or_insert_default().merge(others);
             }
         }
     }
@@ -248,10 +207,7 @@ impl Figures {
     pub fn reset(&mut self) {
         self.counters.iter_mut().flatten().for_each(|count| *count = 0);
         self.measures.iter_mut().flatten().for_each(|tally| *tally = Tally::default());
-        for figures in self.latencies.iter_mut().flatten() {
-            figures.tally = Tally::default();
-            figures.histogram.reset();
-        }
+        self.latencies.iter_mut().flatten().for_each(Histogram::reset);
     }
 
     /// A counter's value, if anybody counts it.
@@ -265,13 +221,8 @@ impl Figures {
     }
 
     /// A latency's values, microseconds, if anybody takes it.
-    pub fn latency(&self, latency: Latency) -> Option<&Tally> {
-        self.latencies[latency as usize].as_ref().map(|figures| &figures.tally)
-    }
-
-    /// The value that `quantile` of a latency's values do not exceed, microseconds; 0 of none.
-    pub fn quantile(&self, latency: Latency, quantile: f64) -> u64 {
-        self.latencies[latency as usize].as_ref().map_or(0, |figures| figures.histogram.value_at_quantile(quantile))
+    pub fn latency(&self, latency: Latency) -> Option<&Histogram> {
+        self.latencies[latency as usize].as_ref()
     }
 }
 
@@ -286,19 +237,21 @@ mod tests {
         other.add(Counter::WatchBytes, 3);
         one.record(Measure::SyncTime, 100);
         other.record(Measure::SyncTime, 300);
+        let mut reads = Histogram::default();
         for us in 1..=100 {
-            one.record_latency(Latency::Read, us * 1000);
+            reads.record_us(us * 1000, 1);
         }
+        one.add_latency(Latency::Read, &reads);
         one.merge(&other);
         assert_eq!(one.counter(Counter::WatchBytes), Some(5));
-        assert_eq!(one.measure(Measure::SyncTime), Some(&Tally { count: 2, sum: 400, min: 100, max: 300 }));
-        let p95 = one.quantile(Latency::Read, 0.95);
-        assert!((94_000..=97_000).contains(&p95), "{p95}");
-        one.record_latency(Latency::Read, u64::MAX);
+        let told = |tally: &Tally| (tally.count, tally.sum, tally.min(), tally.max());
+        assert_eq!(one.measure(Measure::SyncTime).map(told), Some((2, 400, 100, 300)));
+        let p95 = one.latency(Latency::Read).map(|reads| reads.quantile(0.95));
+        assert!(p95.is_some_and(|p95| (94_000..=97_000).contains(&p95)), "{p95:?}");
         one.reset();
         assert_eq!(one.counter(Counter::WatchBytes), Some(0), "it is still counted");
         assert_eq!(one.measure(Measure::SyncTime), Some(&Tally::default()));
-        assert_eq!(one.quantile(Latency::Read, 0.99), 0);
+        assert_eq!(one.latency(Latency::Read).map(|reads| reads.quantile(0.99)), Some(0));
     }
 
     #[test]
@@ -308,6 +261,5 @@ mod tests {
         assert_eq!((figures.counter(Counter::WatchBytes), figures.counter(Counter::ResponseBytes)), (Some(0), None));
         assert!(figures.measure(Measure::SyncTime).is_some() && figures.measure(Measure::DbInitTime).is_none());
         assert!(figures.latency(Latency::Read).is_some() && figures.latency(Latency::Update).is_none());
-        assert_eq!(figures.quantile(Latency::Update, 0.5), 0);
     }
 }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use super::figures::{Figures, Tally};
 use crate::ids::{SessionId, Zxid};
+use crate::latency::{Operations, Stages};
 use crate::time::WallTime;
 use crate::wire::op::OpCode;
 
@@ -263,6 +264,10 @@ pub struct SessionStatus {
 pub struct MonitorStatus {
     /// Counters, measures and latencies, merged of all threads.
     pub figures: Figures,
+    /// Latencies by operation, merged of all threads.
+    pub operations: Operations,
+    /// Latencies by stage, merged of all threads.
+    pub stages: Stages,
     /// Ephemeral znodes.
     pub ephemerals: u64,
     /// Bytes of all paths and data (`DataTree.approximateDataSize`).

@@ -154,6 +154,7 @@ impl Config {
             pipeline,
             replica,
             storage: storage.checked(),
+            sync_warning: Duration::from_millis(self.storage.sync_warning_ms),
             tree,
             ensemble: self.quorum.as_ref().map(|quorum| quorum.options(self, record_len_max)),
             fault: None,
@@ -279,6 +280,7 @@ mod tests {
             ("autopurge.purgeInterval", "0"),
             ("snapSizeLimitInKb", "-1"),
             ("forceSync", "no"),
+            ("fsync.warningthresholdms", "0x14"),
             ("DigestAuthenticationProvider.superDigest", "super:x"),
             ("extendedTypesEnabled", "true"),
             ("digest.enabled", "false"),
@@ -295,6 +297,7 @@ mod tests {
         assert_eq!((options.shard.tick_ms, options.pipeline.session_timeout_max_ms), (100, 2000));
         assert_eq!((options.storage.snapshots_retained, options.replica.snapshot_bytes_max), (0, 0));
         assert!(!options.storage.force_sync);
+        assert_eq!(options.sync_warning, Duration::from_millis(20));
         assert_eq!(options.shard.auth.super_digest.as_deref(), Some("super:x"));
         assert_eq!(options.shard.auth, options.pipeline.auth);
         assert!(options.pipeline.extended_types && options.tree.owners.extended_types);

@@ -342,6 +342,7 @@ fn storage(settings: &mut Settings) -> Result<StorageConfig, ConfigError> {
         data_log_dir: absolute(&data_log_dir)?,
         autocreate: settings.flag("datadir.autocreate", true),
         force_sync,
+        sync_warning_ms: u64::try_from(settings.lenient_long("fsync.warningthresholdms", 1000)).unwrap_or(0),
         snap_count: snap_count.unsigned_abs(),
         snap_log_bytes: kib(settings.lenient_long("snapSizeLimitInKb", 4_194_304)),
         segment_bytes: segment_bytes(settings),

@@ -203,6 +203,8 @@ pub struct StorageConfig {
     pub autocreate: bool,
     /// `forceSync`: without it a write is acknowledged before it is durable.
     pub force_sync: bool,
+    /// `fsync.warningthresholdms`: a sync of the log that takes longer is told.
+    pub sync_warning_ms: u64,
     /// `snapCount`: transactions between snapshots.
     pub snap_count: u32,
     /// `snapSizeLimitInKb`, in bytes: log between snapshots; `None` is no limit.

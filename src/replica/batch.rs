@@ -7,10 +7,12 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::ids::{SessionId, Zxid};
 use crate::quorum::Membership;
 use crate::storage::log::BatchBuilder;
+use crate::time::Instant;
 use crate::tree::{Change, Version};
 use crate::wire::connect::Password;
 
@@ -20,6 +22,8 @@ use super::message::ConnectionId;
 pub struct Published {
     /// In order; a shard takes them one at a time.
     pub segments: Vec<Segment>,
+    /// When it was known that they may be seen.
+    pub decided: Instant,
 }
 
 /// Some writes, and the version that holds them.
@@ -93,6 +97,34 @@ pub(super) struct OpenBatch {
     pub(super) reconfiguration: Option<Arc<Membership>>,
     /// `sync` requests in it that a leader has to have confirmed.
     pub(super) unconfirmed_syncs: u32,
+    /// When its requests were handed over by the shards.
+    pub(super) handed: Moments,
+    /// When its records were made.
+    pub(super) made: Moments,
+}
+
+/// When several things happened, each time once with how many things happened then: few, because the clock is read once a turn.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Moments(Vec<(Instant, u64)>);
+
+impl Moments {
+    /// One more thing.
+    pub(super) fn note(&mut self, at: Instant) {
+        match self.0.last_mut() {
+            Some((last, count)) if *last == at => *count += 1,
+            _ => self.0.push((at, 1)),
+        }
+    }
+
+    /// How long ago they were at `now`, and how many share it.
+    pub(super) fn ages(&self, now: Instant) -> impl Iterator<Item = (Duration, u64)> {
+        self.0.iter().map(move |(at, count)| (now.since(*at), *count))
+    }
+
+    /// How many.
+    pub(super) fn count(&self) -> u64 {
+        self.0.iter().map(|(_, count)| count).sum()
+    }
 }
 
 impl OpenBatch {

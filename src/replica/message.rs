@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::ids::{Epoch, ServerId, SessionId, Zxid};
+use crate::latency::{Milestones, Stages};
 use crate::session::Owner;
 use crate::time::Instant;
 use crate::tree::Version;
@@ -109,6 +110,8 @@ pub struct Connect {
     pub timeout_ms: i32,
     /// The newest state that the client has seen.
     pub last_zxid_seen: Zxid,
+    /// When the shard handed it over.
+    pub handed: Instant,
 }
 
 /// A request that is not answered by the shard.
@@ -129,6 +132,8 @@ pub struct Write {
     /// Whether reads of the same session wait between its last write and this one: they must see the state between
     /// the two, so a version has to be cut there.
     pub after_read: bool,
+    /// When the shard handed it over.
+    pub handed: Instant,
 }
 
 /// A question to all parts of the server, with a ticket to find the asker again.
@@ -231,6 +236,10 @@ pub struct ReplicaReport {
     pub batch_count: u64,
     /// Snapshots written since the server started.
     pub snapshot_count: u64,
+    /// How long requests waited for their batch, and batches for a quorum, since the server started or `srst`.
+    pub stages: Stages,
+    /// How long transactions took to come so far, since then.
+    pub milestones: Milestones,
     /// Digest samples, oldest first: zxid and tree digest.
     pub digests: Vec<(Zxid, u64)>,
     /// What it is in its ensemble; `None` of a server that stands alone.

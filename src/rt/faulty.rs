@@ -5,7 +5,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::storage::disk::{Completion, Disk, DiskError, FileEntry, FileId, Operation};
+use crate::storage::disk::{Completion, Disk, DiskError, FileEntry, FileId, Operation, Took};
 
 /// What is to fail, and when: "write:100" (EIO), "sync:3", "full:50" (no room).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,9 +153,13 @@ impl<D: Disk> Disk for FaultyDisk<D> {
         }
         let failed = match operation {
             Operation::Write { offset, block, .. } => {
-                Completion { token, block: Some(block), result: Err(self.fail(file, "write", offset)) }
+                let result = Err(self.fail(file, "write", offset));
+                Completion { token, block: Some(block), result, took: Took::default() }
             }
-            Operation::Sync => Completion { token, block: None, result: Err(self.fail(file, "sync", 0)) },
+            Operation::Sync => {
+                let result = Err(self.fail(file, "sync", 0));
+                Completion { token, block: None, result, took: Took::default() }
+            }
             Operation::Read { .. } => panic!("a read is never hit"),
         };
         self.failed.push(failed);

@@ -57,7 +57,8 @@ use crate::rt::bell::Bell;
 use crate::rt::inbox::Doorbell;
 use crate::rt::selftest::{UringError, check_io_uring};
 use crate::storage::disk::{
-    BLOCK_LEN, BlockBuf, Completion, Disk, DiskError, FileEntry, FileId, Operation, UNDER_WAY_MAX, is_beside_snapshots,
+    BLOCK_LEN, BlockBuf, Completion, Disk, DiskError, FileEntry, FileId, Operation, Took, UNDER_WAY_MAX,
+    is_beside_snapshots,
 };
 use crate::storage::log::segment_sequence;
 use crate::storage::snapshot::snapshot_zxid;
@@ -208,6 +209,7 @@ struct UnderWay {
     token: u64,
     file: FileId,
     kind: Kind,
+    since: Instant,
 }
 
 enum Kind {
@@ -463,7 +465,11 @@ impl Ring {
         self.unsynced.sort_unstable();
         for writes in self.unsynced.chunk_by(|one, other| one.0 == other.0) {
             let OpenFile { file, name, .. } = self.file(writes[0].0);
-            if let Err(error) = file.sync_data() {
+            let since = Instant::now();
+            let synced = file.sync_data();
+            let sync = Some(since.elapsed());
+            writes.iter().for_each(|&(_, at)| done[at].took.sync = sync);
+            if let Err(error) = synced {
                 let error = disk_error("sync", name, 0, &error);
                 for &(_, at) in writes {
                     done[at].result = Err(error.clone());
@@ -475,7 +481,7 @@ impl Ring {
 
     fn complete(&mut self, data: u64, result: i32, done: &mut Vec<Completion>) {
         let place = usize::try_from(data).ok().and_then(|place| self.under_way.get_mut(place));
-        let Some(UnderWay { token, file, kind }) = place.and_then(Option::take) else {
+        let Some(UnderWay { token, file, kind, since }) = place.and_then(Option::take) else {
             panic!("the ring completed operation {data}, which is not under way");
         };
         let OpenFile { file: target, name, .. } = &self.files[&file];
@@ -495,7 +501,11 @@ impl Ring {
                     self.unsynced.push((file, done.len()));
                 }
                 let result = result.map_err(|error| disk_error("write", name, offset, &error));
-                done.push(Completion { token, block: Some(block), result });
+                let took = Some(since.elapsed());
+                // Written through, the two are one.
+                let took =
+                    if durable && !sync { Took { write: None, sync: took } } else { Took { write: took, sync: None } };
+                done.push(Completion { token, block: Some(block), result, took });
             }
             Kind::Sync => {
                 let result = if result >= 0 {
@@ -503,7 +513,12 @@ impl Ring {
                 } else {
                     Err(disk_error("sync", name, 0, &io::Error::from_raw_os_error(-result)))
                 };
-                done.push(Completion { token, block: None, result });
+                done.push(Completion {
+                    token,
+                    block: None,
+                    result,
+                    took: Took { write: None, sync: Some(since.elapsed()) },
+                });
             }
             Kind::Read { offset, mut block } => {
                 let result = match usize::try_from(result) {
@@ -528,7 +543,7 @@ impl Ring {
                     Err(_) => Err(io::Error::from_raw_os_error(-result)),
                 };
                 let result = result.map_err(|error| disk_error("read", name, offset, &error));
-                done.push(Completion { token, block: Some(block), result });
+                done.push(Completion { token, block: Some(block), result, took: Took::default() });
             }
         }
     }
@@ -548,12 +563,16 @@ impl Ring {
         self.places[self.file(file).place].durability == Durability::WriteThenSync
     }
 
-    /// Writes durably, by calls.
-    fn write_and_sync(&self, file: FileId, offset: u64, block: &BlockBuf) -> Result<(), DiskError> {
+    /// Writes durably, by calls; how long they took is added to `took`.
+    fn write_and_sync(&self, file: FileId, offset: u64, block: &BlockBuf, took: &mut Took) -> Result<(), DiskError> {
         check_aligned(offset, block);
         let OpenFile { file, name, .. } = self.file(file);
+        let begun = Instant::now();
         file.write_all_at(block.bytes(), offset).map_err(|error| disk_error("write", name, offset, &error))?;
-        file.sync_data().map_err(|error| disk_error("sync", name, 0, &error))
+        let written = Instant::now();
+        file.sync_data().map_err(|error| disk_error("sync", name, 0, &error))?;
+        *took = Took { write: Some(written.duration_since(begun)), sync: Some(written.elapsed()) };
+        Ok(())
     }
 
     fn is_idle(&self) -> bool {
@@ -669,8 +688,9 @@ impl Disk for Ring {
             Operation::Write { offset, block, durable: true }
                 if block.len() <= CALL_LEN_MAX && self.syncs_itself(file) =>
             {
-                let result = self.write_and_sync(file, offset, &block);
-                self.finished.push(Completion { token, block: Some(block), result });
+                let mut took = Took::default();
+                let result = self.write_and_sync(file, offset, &block, &mut took);
+                self.finished.push(Completion { token, block: Some(block), result, took });
                 return Ok(());
             }
             operation => operation,
@@ -694,7 +714,7 @@ impl Disk for Ring {
                 (entry, Kind::Read { offset, block })
             }
         };
-        self.under_way[place] = Some(UnderWay { token, file, kind });
+        self.under_way[place] = Some(UnderWay { token, file, kind, since: Instant::now() });
         // SAFETY: the block's bytes are on the heap, where moving the block does not move them, and stay in `under_way`,
         // untouched, until the completion; the file stays open as long (`close` refuses). Dropping the ring waits for it.
         unsafe { self.push(&entry.user_data(place as u64)) };

@@ -55,6 +55,7 @@
 //! # }
 //! ```
 
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::ops::Range;
@@ -65,6 +66,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::admin::Whitelist;
 use crate::ids::{ServerId, SessionId, Zxid};
 use crate::quorum::{HostPort, MEMBERS_MAX, Member, Membership, PeerAddress, PeerType, Quorums};
 use crate::rt::listener::Listener;
@@ -186,6 +188,7 @@ impl ZookeeperServer {
 
     fn options(&self) -> Options {
         let mut options = Options::in_folder(&self.folder);
+        options.shard.words = Whitelist::parse(Some("srvr,mntr"), false);
         if let Some((id, membership)) = &self.member {
             options.server_id = *id;
             options.ensemble = Some(EnsembleOptions::new(*id, membership.clone()));
@@ -195,16 +198,28 @@ impl ZookeeperServer {
 
     /// Whether it leads, as it says itself.
     fn is_leading(&self) -> bool {
-        let ask = || -> io::Result<String> {
-            let address = self.address().map_err(io::Error::other)?;
-            let mut stream = TcpStream::connect_timeout(&address, ANSWER_TIMEOUT)?;
-            stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
-            stream.write_all(b"srvr")?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer)?;
-            Ok(answer)
-        };
-        ask().is_ok_and(|answer| answer.lines().any(|line| line == "Mode: leader"))
+        self.ask(b"srvr").is_ok_and(|answer| answer.lines().any(|line| line == "Mode: leader"))
+    }
+
+    /// The answer to a four-letter word.
+    fn ask(&self, word: &[u8; 4]) -> Result<String, CallError> {
+        let mut stream = TcpStream::connect_timeout(&self.address()?, ANSWER_TIMEOUT)?;
+        stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+        stream.write_all(word)?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    }
+
+    /// What the server tells its operator (`mntr`), by name: counts, sizes, and the latencies of [`crate::latency`], for instance
+    /// `zk_op_setData_latency_p99` and `zk_stage_sync_avg` in microseconds. Empty while it has no leader.
+    ///
+    /// # Errors
+    /// [`CallError::NotRunning`], [`CallError::Connection`].
+    pub fn monitor(&self) -> Result<BTreeMap<String, String>, CallError> {
+        let answer = self.ask(b"mntr")?;
+        let lines = answer.lines().filter_map(|line| line.split_once('\t'));
+        Ok(lines.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
     }
 
     /// Where clients of any kind can connect.
@@ -548,6 +563,7 @@ mod tests {
                     identities: Vec::new().into(),
                     body: 0..path.len(),
                     after_read: false,
+                    handed: clock::now(),
                 };
                 tell_replica(server, ShardItem::Write(write), path);
                 idle

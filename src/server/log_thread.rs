@@ -8,13 +8,15 @@ use std::time::Duration;
 
 use crate::ids::{Epoch, SessionId, Zxid};
 use crate::quorum::Membership;
+use crate::rt::clock;
 use crate::rt::inbox::{Receiver, Sender};
 use crate::storage::StorageError;
 use crate::storage::core::{Command, LogCore, Report};
-use crate::storage::disk::Disk;
+use crate::storage::disk::{Disk, Took};
 use crate::storage::image::ImageSource;
 use crate::storage::log::Batch;
 use crate::storage::recovery::{self, Recovered};
+use crate::time::Instant;
 use crate::tree::Version;
 
 use super::options::ConfigStore;
@@ -59,7 +61,13 @@ pub(super) enum LogCommand {
 /// What the log tells the replica.
 pub(super) enum LogMessage {
     /// All records up to this one are durable.
-    Durable(Zxid),
+    Durable {
+        through: Zxid,
+        /// How long the disk took for it.
+        took: Took,
+        /// Whether that is longer than the operator wants to bear without a word.
+        is_slow: bool,
+    },
     /// What may be given, as a sum of costs since the start; whether the disk is full beyond it.
     Room { admit_through: u64, full: bool },
     /// A snapshot is durable.
@@ -100,7 +108,9 @@ pub(super) fn run(
     config_store: Option<&dyn ConfigStore>,
     mut inbox: Receiver<LogCommand>,
     to_replica: &Sender<ToReplicaInbox>,
+    sync_warning: Duration,
 ) -> Ended {
+    let mut slow_syncs = SlowSyncs::new(sync_warning);
     let mut commands = Vec::with_capacity(INBOX_TAKE_MAX);
     let mut completions = Vec::new();
     loop {
@@ -140,13 +150,13 @@ pub(super) fn run(
             }
         }
         let again = core.step(&mut *disk);
-        let mut told = report(&mut core, to_replica);
+        let mut told = report(&mut core, to_replica, &mut slow_syncs);
         if matches!(told, Told::Cut) {
             core = match reload(core, &mut *disk, how_to_recover, to_replica) {
                 Ok(core) => core,
                 Err(error) => return failed(error),
             };
-            told = report(&mut core, to_replica);
+            told = report(&mut core, to_replica, &mut slow_syncs);
         }
         if let Told::Ended(ended) = told {
             return ended;
@@ -158,7 +168,7 @@ pub(super) fn run(
             core.complete(completion);
         }
         // A cut is told by a step, never by a completion.
-        if let Told::Ended(ended) = report(&mut core, to_replica) {
+        if let Told::Ended(ended) = report(&mut core, to_replica, &mut slow_syncs) {
             return ended;
         }
         // A batch that came meanwhile has rung already.
@@ -179,10 +189,12 @@ enum Told {
 }
 
 /// Tells the replica what the core has to say.
-fn report(core: &mut LogCore, to_replica: &Sender<ToReplicaInbox>) -> Told {
+fn report(core: &mut LogCore, to_replica: &Sender<ToReplicaInbox>, slow_syncs: &mut SlowSyncs) -> Told {
     while let Some(report) = core.poll_report() {
         let message = match report {
-            Report::Durable { through } => LogMessage::Durable(through),
+            Report::Durable { through, took } => {
+                LogMessage::Durable { through, took, is_slow: slow_syncs.is_slow(took, through) }
+            }
             Report::Room { admit_through, full } => LogMessage::Room { admit_through, full },
             Report::SnapshotDone(done) => {
                 tracing::info!(zxid = %done.zxid, bytes = done.len, records = done.records, "snapshot written");
@@ -226,6 +238,43 @@ fn report(core: &mut LogCore, to_replica: &Sender<ToReplicaInbox>) -> Told {
     Told::All
 }
 
+/// Tells the operator of syncs that take too long (`fsync.warningthresholdms`), once in [`SLOW_SYNC_PAUSE`]: a disk that is slow is
+/// slow for every batch.
+struct SlowSyncs {
+    threshold: Duration,
+    quiet_until: Instant,
+    unsaid: u64,
+}
+
+/// Between two warnings.
+const SLOW_SYNC_PAUSE: Duration = Duration::from_secs(1);
+
+impl SlowSyncs {
+    fn new(threshold: Duration) -> Self {
+        Self { threshold, quiet_until: Instant::default(), unsaid: 0 }
+    }
+
+    /// Whether it was too slow. As Apache counts: in whole milliseconds, and only what is above the threshold.
+    fn is_slow(&mut self, took: Took, through: Zxid) -> bool {
+        let Some(sync) = took.sync.filter(|sync| sync.as_millis() > self.threshold.as_millis()) else { return false };
+        let now = clock::now();
+        if now < self.quiet_until {
+            self.unsaid += 1;
+        } else {
+            self.quiet_until = now + SLOW_SYNC_PAUSE;
+            let unsaid = std::mem::take(&mut self.unsaid);
+            tracing::warn!(
+                took_ms = sync.as_millis() as u64,
+                threshold_ms = self.threshold.as_millis() as u64,
+                %through,
+                others_since_the_last_warning = unsaid,
+                "a sync of the log took longer than fsync.warningthresholdms: writes wait as long; is the disk shared?"
+            );
+        }
+        true
+    }
+}
+
 /// Brings back the state at a cut, for the replica, and opens the folder again.
 fn reload(
     core: LogCore,
@@ -242,4 +291,28 @@ fn reload(
 fn failed(error: StorageError) -> Ended {
     tracing::error!(%error, "the disk failed: the server ends, and recovers at its next start what was acknowledged");
     Ended::Failed(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn syncs_above_the_threshold_are_slow_and_told_once_in_a_while() {
+        let mut slow_syncs = SlowSyncs::new(Duration::from_millis(20));
+        let took =
+            |sync: Option<u64>| Took { write: Some(Duration::from_secs(9)), sync: sync.map(Duration::from_micros) };
+        // As Apache counts them: 20.9 ms are 20.
+        for (sync, is_slow) in [(None, false), (Some(300), false), (Some(20_900), false), (Some(21_000), true)] {
+            assert_eq!(slow_syncs.is_slow(took(sync), Zxid(1)), is_slow, "{sync:?}");
+        }
+        assert_eq!(slow_syncs.unsaid, 0, "the first is told at once");
+        for _ in 0..3 {
+            assert!(slow_syncs.is_slow(took(Some(50_000)), Zxid(2)));
+        }
+        assert_eq!(slow_syncs.unsaid, 3, "those that follow within a second are counted");
+        slow_syncs.quiet_until = Instant::default();
+        assert!(slow_syncs.is_slow(took(Some(50_000)), Zxid(3)));
+        assert_eq!(slow_syncs.unsaid, 0, "and told with the next");
+    }
 }

@@ -193,10 +193,11 @@ impl Server {
         log_inbox.attach_doorbell(&folder.doorbell);
         let (reports, failed, log_alarm) = (to_replica.clone(), has_failed.clone(), alarm.clone());
         let (disk, core, how) = (folder.disk, recovered.core, storage_folder::how_to_recover(&options));
+        let sync_warning = options.sync_warning;
         let log = limits::spawn_thread("zoo-log", options.cores.log, move || {
             let _guard = log_alarm.guard();
             limits::take_short_turns(LOG_TURN);
-            let ended = log_thread::run(disk, core, &how, config_store.as_deref(), log_inbox, &reports);
+            let ended = log_thread::run(disk, core, &how, config_store.as_deref(), log_inbox, &reports, sync_warning);
             if matches!(ended, Ended::Failed(_)) {
                 failed.store(true, Ordering::SeqCst);
                 let _ = reports.send_blocking(ToReplicaInbox::Log(LogMessage::Failed));

@@ -52,6 +52,8 @@ pub struct Options {
     pub replica: replica::Options,
     /// How data is kept.
     pub storage: storage::core::Options,
+    /// A sync of the log that takes longer is told to the operator (`fsync.warningthresholdms`).
+    pub sync_warning: Duration,
     /// The tree's.
     pub tree: tree::Options,
     /// The ensemble that it is a member of; `None` for a server that stands alone.
@@ -111,6 +113,7 @@ impl Options {
             },
             cores,
             storage: storage::core::Options::default(),
+            sync_warning: SYNC_WARNING,
             tree: tree::Options { hash_seed, digest_enabled: true, owners: pipeline.owners() },
             pipeline,
             ensemble: None,
@@ -213,6 +216,9 @@ impl PeerOptions {
 /// Bytes that may wait for one learner unless something else is said. Much, because what is proposed while it takes a snapshot
 /// waits here.
 pub const LINK_BYTES_MAX: usize = 1 << 30;
+
+/// `fsync.warningthresholdms` where nothing is said: Apache's default.
+pub const SYNC_WARNING: Duration = Duration::from_secs(1);
 
 /// `jute.maxbuffer` where nothing is said: Apache's default.
 pub const FRAME_BYTES_MAX: usize = 0xf_ffff;

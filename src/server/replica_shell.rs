@@ -1,7 +1,6 @@
 //! The executor that runs the [`Replica`]: takes what has arrived, has it handled, performs what comes out. The only place
 //! where the replica meets a clock.
 
-use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -9,16 +8,18 @@ use std::task::Poll;
 use std::time::Duration;
 
 use crate::admin::figures::{Counter, Figures, Measure};
-use crate::ids::{ServerId, Zxid};
+use crate::ids::ServerId;
+use crate::latency::{Stage, Stages};
 use crate::quorum::{HostPort, Membership};
 use crate::replica::event::Reloaded;
-use crate::replica::message::{Part, Standing, ToShard};
+use crate::replica::message::{Part, Question, Standing, ToShard};
 use crate::replica::{Action, Event, Now, Replica};
 use crate::rt::executor::{timeout, yield_now};
 use crate::rt::inbox::{Receiver, Sender};
 use crate::rt::listener::Listener;
 use crate::rt::{clock, process};
 use crate::storage::apache::SnapWriter;
+use crate::storage::disk::Took;
 use crate::time::Instant;
 use crate::tree::Version;
 
@@ -200,7 +201,6 @@ impl Hands {
             // Whoever is gone ends the server himself; there is nobody to tell.
             match action {
                 Action::Append(batch) => {
-                    self.watch.appended.push_back((batch.last(), clock::now()));
                     let _ = self.log.send(LogCommand::Append(batch)).await;
                 }
                 Action::Snapshot { version, sessions } => {
@@ -209,9 +209,14 @@ impl Hands {
                 }
                 Action::ToShard(shard, mut message) => {
                     match &mut message {
-                        ToShard::Answer(_, gathered) => {
+                        ToShard::Answer(ask, gathered) => {
                             let expired = gathered.replica.expired_count;
-                            Arc::make_mut(gathered).parts.push(Part(Arc::new(self.watch.figures(expired))));
+                            if ask.question == Question::ResetStats {
+                                self.watch.reset(expired);
+                            }
+                            let gathered = Arc::make_mut(gathered);
+                            gathered.parts.push(Part(Arc::new(self.watch.figures(expired))));
+                            gathered.replica.stages.merge(&self.watch.stages);
                         }
                         ToShard::Published(published) => {
                             if let Some(segment) = published.segments.last() {
@@ -232,13 +237,10 @@ impl Hands {
                     let _ = self.log.send(LogCommand::SaveEpochs { accepted, current }).await;
                 }
                 Action::Truncate(to) => {
-                    // What was appended behind it will never be told to be durable.
-                    self.watch.appended.clear();
                     self.watch.snapshot_begun = None;
                     let _ = self.log.send(LogCommand::Truncate { to }).await;
                 }
                 Action::Install { version, sessions } => {
-                    self.watch.appended.clear();
                     self.watch.snapshot_begun = None;
                     let _ = self.log.send(LogCommand::Install { version, sessions, log_id: process::random() }).await;
                 }
@@ -305,8 +307,8 @@ impl Hands {
     /// What the log said, as the replica is to hear it.
     fn hear_log(&mut self, message: LogMessage, now: Now) -> Event {
         match message {
-            LogMessage::Durable(through) => {
-                self.watch.durable(through, now.instant);
+            LogMessage::Durable { through, took, is_slow } => {
+                self.watch.wrote(took, is_slow);
                 Event::LogDurable(through)
             }
             LogMessage::Room { admit_through, full } => Event::LogRoom { admit_through, full },
@@ -331,8 +333,9 @@ impl Hands {
 /// Takes the times of what the log does for the replica, for the operator: the replica itself has no clock.
 struct Stopwatch {
     figures: Figures,
-    /// When the batches were handed over that are not durable yet. The log may report several at once.
-    appended: VecDeque<(Zxid, Instant)>,
+    stages: Stages,
+    /// Sessions that had expired when the figures were reset.
+    expired_before: u64,
     snapshot_begun: Option<Instant>,
     /// When the election began that is not decided yet, and since when nobody is served.
     electing_since: Option<Instant>,
@@ -341,12 +344,18 @@ struct Stopwatch {
 
 impl Stopwatch {
     fn new(recovery: Duration, now: Instant) -> Self {
-        let counters = [Counter::StaleSessionsExpired, Counter::UnrecoverableErrors, Counter::DigestMismatches];
+        let counters = [
+            Counter::StaleSessionsExpired,
+            Counter::UnrecoverableErrors,
+            Counter::DigestMismatches,
+            Counter::SlowSyncs,
+        ];
         let mut figures = Figures::of(&counters, &[Measure::SyncTime, Measure::SnapshotTime], &[]);
         figures.record(Measure::DbInitTime, recovery.as_micros() as u64);
         Self {
             figures,
-            appended: VecDeque::new(),
+            stages: Stages::default(),
+            expired_before: 0,
             snapshot_begun: None,
             electing_since: Some(now),
             unavailable_since: Some(now),
@@ -376,10 +385,23 @@ impl Stopwatch {
         }
     }
 
-    fn durable(&mut self, through: Zxid, now: Instant) {
-        while let Some((_, appended)) = self.appended.pop_front_if(|(last, _)| *last <= through) {
-            self.figures.record(Measure::SyncTime, now.since(appended).as_micros() as u64);
+    /// A frame of the log is durable.
+    fn wrote(&mut self, took: Took, is_slow: bool) {
+        if let Some(write) = took.write {
+            self.stages.record_n(Stage::LogWrite, write, 1);
         }
+        if let Some(sync) = took.sync {
+            self.stages.record_n(Stage::Sync, sync, 1);
+            self.figures.record(Measure::SyncTime, sync.as_micros() as u64);
+        }
+        self.figures.add(Counter::SlowSyncs, u64::from(is_slow));
+    }
+
+    /// Forgets all that was measured and counted (`srst`), `expired` sessions among it.
+    fn reset(&mut self, expired: u64) {
+        self.figures.reset();
+        self.stages.reset();
+        self.expired_before = expired;
     }
 
     fn snapshot_done(&mut self, now: Instant) {
@@ -390,7 +412,7 @@ impl Stopwatch {
 
     fn figures(&self, expired: u64) -> Figures {
         let mut figures = self.figures.clone();
-        figures.add(Counter::StaleSessionsExpired, expired);
+        figures.add(Counter::StaleSessionsExpired, expired - self.expired_before);
         figures
     }
 }

@@ -1,5 +1,6 @@
 //! Whole servers as their clients see them, byte by byte: what a well-behaved client library never does.
 
+use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
@@ -78,6 +79,16 @@ fn expect_end(mut stream: &TcpStream) {
     }
 }
 
+/// The answer to a four-letter word.
+fn ask(server: &Server, word: &str) -> String {
+    let mut stream = TcpStream::connect(server.address()).expect("connects");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a live socket");
+    stream.write_all(word.as_bytes()).expect("sent");
+    let mut told = String::new();
+    stream.read_to_string(&mut told).expect("an answer");
+    told
+}
+
 /// A member of an ensemble of three that is alone.
 fn lonely(folder: &std::path::Path) -> Options {
     let host = || HostPort { host: "127.0.0.1".to_owned(), port: 0 };
@@ -111,12 +122,7 @@ fn a_member_without_a_leader_serves_nobody_and_says_so() {
         ("isro", "null".to_owned()),
         ("ruok", "imok".to_owned()),
     ] {
-        let mut stream = TcpStream::connect(server.address()).expect("connects");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a live socket");
-        stream.write_all(word.as_bytes()).expect("sent");
-        let mut told = String::new();
-        stream.read_to_string(&mut told).expect("an answer");
-        assert_eq!(told, answer, "{word}");
+        assert_eq!(ask(&server, word), answer, "{word}");
     }
     let stream = TcpStream::connect(server.address()).expect("connects");
     stream.set_read_timeout(Some(PATIENCE)).expect("a live socket");
@@ -169,6 +175,114 @@ fn the_server_ends_a_closed_session_and_answers_nothing_behind_it() {
     (&third).write_all(&out).expect("sent");
     let answer = receive(&third);
     assert_eq!(header(&answer).err, ErrorCode::OK);
+    server.stop();
+}
+
+/// What `mntr` says, as numbers.
+fn monitor(server: &Server) -> BTreeMap<String, f64> {
+    let told = ask(server, "mntr");
+    let lines = told.lines().filter_map(|line| line.split_once('\t'));
+    lines.filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?))).collect()
+}
+
+#[test]
+fn the_operator_is_told_how_long_everything_took() {
+    const GETS: i32 = 40;
+    const SETS: i32 = 10;
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut options = Options::in_folder(folder.path());
+    // Two shards: the parts of both are told together.
+    options.cores.shards = vec![None, None];
+    options.replica.shards = 2;
+    options.shard.words = Whitelist::parse(Some("*"), false);
+    let server = Server::start(options).expect("starts");
+    let clients = [connect(&server), connect(&server)];
+    for client in &clients {
+        let mut out = Vec::new();
+        let put_read = |out: &mut Vec<u8>, xid, op, path: &str| {
+            let request = PathWatchRequest { path: path.into(), watch: false };
+            put_request(out, xid, op, |out| request.encode(out));
+        };
+        (1..=GETS).for_each(|xid| put_read(&mut out, xid, OpCode::GET_DATA, "/"));
+        (GETS + 1..=GETS + SETS).for_each(|xid| put_set(&mut out, xid));
+        // Behind the writes: answered with them.
+        put_read(&mut out, GETS + SETS + 1, OpCode::GET_DATA, "/");
+        put_request(&mut out, Xid::PING.0, OpCode::PING, |_| ());
+        put_read(&mut out, GETS + SETS + 2, OpCode::EXISTS, "/none");
+        let mut stream: &TcpStream = client;
+        stream.write_all(&out).expect("sent");
+        let answers = (0..GETS + SETS + 3).map(|_| receive(client));
+        let errors: Vec<_> = answers.map(|answer| header(&answer).err).filter(|err| *err != ErrorCode::OK).collect();
+        assert_eq!(errors, [ErrorCode::NO_NODE], "what fails is counted, too");
+    }
+    let told = monitor(&server);
+    let count = |name: &str| told.get(&format!("zk_{name}")).copied();
+    let (gets, sets) = (f64::from(2 * (GETS + 1)), f64::from(2 * SETS));
+    let (reads, writes) = (gets + 4.0, sets + 2.0);
+    for (name, counted) in [
+        ("op_createSession_latency_cnt", 2.0),
+        ("op_getData_latency_cnt", gets),
+        ("op_setData_latency_cnt", sets),
+        ("op_exists_latency_cnt", 2.0),
+        ("op_ping_latency_cnt", 2.0),
+        ("cnt_readlatency", reads),
+        ("cnt_updatelatency", writes),
+        ("cnt_propagation_latency", writes),
+        ("stage_decode_cnt", reads + writes),
+        ("stage_queue_cnt", writes),
+        ("stage_quorum_cnt", 0.0),
+        ("stage_publish_cnt", writes),
+        ("stage_answer_cnt", reads + writes),
+    ] {
+        assert_eq!(count(name), Some(counted), "{name}");
+    }
+    assert_eq!(count("op_delete_latency_cnt"), None, "nobody has deleted anything");
+    let syncs = count("stage_sync_cnt").expect("told");
+    assert!((1.0..=writes).contains(&syncs), "{syncs} syncs for {writes} writes");
+    assert_eq!(count("cnt_fsynctime"), Some(syncs));
+    assert!([0.0, syncs].contains(&count("stage_log_write_cnt").expect("told")), "a write for each, or one with it");
+    for name in told.keys().filter_map(|name| name.strip_suffix("_p50").filter(|name| !name.contains("log_write"))) {
+        let [p50, p99, p999, max] = ["p50", "p99", "p999", "max"].map(|what| told[&format!("{name}_{what}")]);
+        assert!(p50 <= p99 && p99 <= p999 && p999 <= max, "{name}: {p50} {p99} {p999} {max}");
+        assert!(told[&format!("{name}_avg")] <= max, "{name}");
+    }
+    // One clock for all: what Apache's names say, and what `srvr` says, is the sum of the operations.
+    let longest = |names: &[&str]| names.iter().filter_map(|name| count(name)).fold(0.0, f64::max);
+    let [reads_max, writes_max] = ["max_readlatency", "max_updatelatency"].map(|name| count(name).expect("told"));
+    let of_reads = longest(&["op_getData_latency_max", "op_exists_latency_max", "op_ping_latency_max"]);
+    let of_writes = longest(&["op_setData_latency_max", "op_createSession_latency_max"]);
+    assert_eq!((reads_max, writes_max), ((of_reads / 1000.0).floor(), (of_writes / 1000.0).floor()));
+    assert_eq!(count("max_latency"), Some(reads_max.max(writes_max)));
+    assert!(ask(&server, "srvr").contains(&format!("/{}\nReceived", reads_max.max(writes_max))));
+    assert!(told["zk_op_setData_latency_max"] >= told["zk_stage_sync_p50"], "a write takes longer than its sync");
+
+    assert_eq!(ask(&server, "srst"), "Server stats reset.\n");
+    let told = monitor(&server);
+    let left: Vec<_> = told
+        .iter()
+        .filter(|(name, value)| {
+            **value != 0.0 && ["latency", "stage_", "fsynctime"].iter().any(|part| name.contains(part))
+        })
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+    let mut out = Vec::new();
+    put_get(&mut out, 99);
+    (&clients[1]).write_all(&out).expect("sent");
+    receive(&clients[1]);
+    let told = monitor(&server);
+    assert_eq!((told["zk_op_getData_latency_cnt"], told["zk_stage_answer_cnt"]), (1.0, 1.0));
+    server.stop();
+}
+
+#[test]
+fn a_sync_that_takes_too_long_is_counted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut options = Options::in_folder(folder.path());
+    options.shard.words = Whitelist::parse(Some("mntr"), false);
+    options.sync_warning = Duration::from_secs(3600);
+    let server = Server::start(options).expect("starts");
+    drop(connect(&server));
+    assert_eq!(monitor(&server)["zk_fsync_threshold_exceed_count"], 0.0);
     server.stop();
 }
 

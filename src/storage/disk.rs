@@ -92,6 +92,17 @@ pub struct Completion {
     pub block: Option<BlockBuf>,
     /// How it ended. A short write is an error.
     pub result: Result<(), DiskError>,
+    /// How long it took.
+    pub took: Took,
+}
+
+/// How long the parts of a write took, as far as the disk tells them apart: for the operator, nothing depends on it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Took {
+    /// From the hand-over to written; `None` if that is not known apart from the sync.
+    pub write: Option<Duration>,
+    /// From written to durable, or from the hand-over where the two are one; `None` if nothing was synced.
+    pub sync: Option<Duration>,
 }
 
 /// Whether a file belongs beside the snapshots (`dataDir`): snapshots and what the server promised. All others are the log's

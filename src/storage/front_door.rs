@@ -349,7 +349,7 @@ impl Storage {
 
     fn take_report(&mut self, report: Report) {
         match report {
-            Report::Durable { through } => self.durable = through,
+            Report::Durable { through, .. } => self.durable = through,
             Report::Room { admit_through, full } => (self.admit_through, self.full) = (admit_through, full),
             Report::Failed(error) => self.failed = Some(error),
             // The rest tells of snapshots and files, or answers what is never asked here.

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::disk::{BLOCK_LEN, Completion, Disk, DiskError, FileEntry, FileId, Operation, UNDER_WAY_MAX};
+use super::disk::{BLOCK_LEN, Completion, Disk, DiskError, FileEntry, FileId, Operation, Took, UNDER_WAY_MAX};
 
 const SECTOR_LEN: usize = 512;
 
@@ -529,7 +529,7 @@ impl Disk for SimDisk {
             Operation::Write { block, .. } | Operation::Read { block, .. } => Some(block),
             Operation::Sync => None,
         };
-        done.push(Completion { token, block, result });
+        done.push(Completion { token, block, result, took: Took::default() });
         Ok(())
     }
 }

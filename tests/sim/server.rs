@@ -721,7 +721,7 @@ impl World {
             let Some(process) = self.process(server) else { return false };
             let Some(report) = process.core_mut().poll_report() else { return true };
             match report {
-                Report::Durable { through } => {
+                Report::Durable { through, .. } => {
                     self.ledger.durable(server, through);
                     self.note(13, through.0 as u64);
                     self.tell_replica(server, Event::LogDurable(through));

@@ -176,6 +176,7 @@ impl Shard {
             password: request.password.try_into().ok(),
             timeout_ms: request.timeout_ms,
             last_zxid_seen: request.last_zxid_seen,
+            handed: Instant::default(),
         }));
     }
 
@@ -217,6 +218,7 @@ impl Shard {
             identities: connection.identities.clone(),
             body: start..self.outgoing.bodies.len(),
             after_read,
+            handed: Instant::default(),
         }));
     }
 

@@ -116,7 +116,7 @@ fn defaults() {
         }
     );
     assert_eq!(storage.data_log_dir, storage.data_dir);
-    assert_eq!((storage.autocreate, storage.force_sync), (true, true));
+    assert_eq!((storage.autocreate, storage.force_sync, storage.sync_warning_ms), (true, true, 1000));
     assert_eq!((storage.snap_count, storage.snap_log_bytes), (100_000, Some(4 << 30)));
     assert_eq!(storage.segment_bytes, 64 << 20);
     assert_eq!(storage.autopurge, Autopurge { retain: 3, when: PurgeWhen::AfterSnapshot });
@@ -134,7 +134,7 @@ fn every_acting_key_acts() {
          DigestAuthenticationProvider.digestAlg=sha-256\nDigestAuthenticationProvider.superDigest=super:xyz=\n\
          extendedTypesEnabled=true\nemulate353TTLNodes=true\nreconfigEnabled=true\nenforceQuota=true\ndigest.enabled=false\ncloseSessionTxn.enabled=false\n\
          znode.container.checkIntervalMs=11\nznode.container.maxPerMinute=12\n\
-         zookeeper.znode.container.maxNeverUsedIntervalMs=13\ndatadir.autocreate=false\nforceSync=no\n\
+         zookeeper.znode.container.maxNeverUsedIntervalMs=13\ndatadir.autocreate=false\nforceSync=no\nfsync.warningthresholdms=14\n\
          snapCount=15\nsnapSizeLimitInKb=16\npreAllocSize=128\ntxnLogSizeLimitInKb=1700\n\
          autopurge.snapRetainCount=5\nautopurge.purgeInterval=2\nreadonlymode.enabled=true\nzoo.shards=2\n\
          zoo.shard.cores=2-3\nzoo.replica.core=1\nzoo.log.core=0\nzoo.spin=5\n\
@@ -180,6 +180,7 @@ fn every_acting_key_acts() {
             data_log_dir: zoo.dir.path().join("log"),
             autocreate: false,
             force_sync: false,
+            sync_warning_ms: 14,
             snap_count: 15,
             snap_log_bytes: Some(16 << 10),
             segment_bytes: 128 << 10,

@@ -14,6 +14,7 @@ impl Replica {
         }
         self.record.clear();
         self.open.last = Some(zxid);
+        self.open.made.note(self.now.instant);
         self.open.records += 1;
         self.open.segment_has_records = true;
         self.stats.txn_count += 1;
@@ -40,6 +41,7 @@ impl Replica {
     pub(super) fn launch(&mut self, now: Now) {
         self.end_segment();
         let batch = std::mem::replace(&mut self.open, OpenBatch::new(self.options.shards));
+        self.measure_launch(&batch);
         if let (Some(zxid), Some(membership)) = (batch.last, batch.reconfiguration) {
             self.propose_configuration(now, zxid, membership);
         }
@@ -53,7 +55,14 @@ impl Replica {
         let is_due = is_served && newest == self.pipeline.view().zxid() && self.is_snapshot_due();
         let snapshot_sessions = is_due.then(|| self.pipeline.sessions().iter().collect());
         let (last, unconfirmed_syncs) = (batch.last, batch.unconfirmed_syncs);
-        self.in_flight.push_back(InFlight { last, segments: batch.closed, snapshot_sessions, unconfirmed_syncs });
+        self.in_flight.push_back(InFlight {
+            last,
+            segments: batch.closed,
+            snapshot_sessions,
+            unconfirmed_syncs,
+            launched: self.now.instant,
+            made: batch.made,
+        });
         self.propose(now, batch.proposals, &batch.proposal_ends);
     }
 
@@ -84,7 +93,12 @@ impl Replica {
         for batch in &mut self.in_flight {
             match batch.last {
                 None => {}
-                Some(last) if last <= through => batch.last = None,
+                Some(last) if last <= through => {
+                    batch.last = None;
+                    if self.ensemble.is_some() {
+                        Self::measure_committed(&mut self.stats, batch, self.now.instant);
+                    }
+                }
                 Some(_) => break,
             }
         }
@@ -103,6 +117,7 @@ impl Replica {
             if let Some(sessions) = batch.snapshot_sessions {
                 self.snapshot_waiting = Some((newest.clone(), sessions));
             }
+            self.measure_applied(&batch.made);
             if segments.is_empty() {
                 segments = batch.segments;
             } else {
@@ -112,7 +127,7 @@ impl Replica {
         if segments.is_empty() {
             return;
         }
-        let published = Arc::new(Published { segments });
+        let published = Arc::new(Published { segments, decided: self.now.instant });
         for shard in 0..self.options.shards {
             self.actions.push_back(Action::ToShard(shard, ToShard::Published(published.clone())));
         }

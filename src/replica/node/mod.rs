@@ -2,10 +2,11 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use self::ensemble::{Ensemble, LearnerRequest, SessionList};
 pub use self::ensemble::{EnsembleOptions, Epochs};
-use super::batch::{OpenBatch, Published, ReplyKind, Segment};
+use super::batch::{Moments, OpenBatch, Published, ReplyKind, Segment};
 use super::event::{Action, Event, LinkId, Now, Options};
 use super::message::{
     Ask, Connect, ConnectionId, Gathered, Part, Question, ReplicaReport, SessionReport, ShardBatch, ShardItem, ToShard,
@@ -47,6 +48,10 @@ struct InFlight {
     /// `sync` requests in it of which a leader does not know yet whether it still led behind them.
     unconfirmed_syncs: u32,
     snapshot_sessions: Option<Vec<(SessionId, i32)>>,
+    /// When it went on its way.
+    launched: Instant,
+    /// When its records were made.
+    made: Moments,
 }
 
 /// What waits for room in the log.
@@ -67,11 +72,15 @@ struct Asked {
 /// One server. See the module's page.
 pub struct Replica {
     options: Options,
+    /// The time of the event at hand.
+    now: Now,
     /// What it is and keeps as a member of an ensemble; `None` of a server that stands alone.
     ensemble: Option<Box<Ensemble>>,
     pipeline: Pipeline,
     open: OpenBatch,
     in_flight: VecDeque<InFlight>,
+    /// When the records of a leader were made that its own log does not have yet, by batch: a quorum may have them before.
+    unlogged: VecDeque<(Zxid, Moments)>,
     /// A snapshot that waits for the log to be durable through its version.
     snapshot_waiting: Option<(Version, SessionList)>,
     /// The newest zxid that clients may know of.
@@ -117,6 +126,7 @@ impl Replica {
         Self {
             open: OpenBatch::new(options.shards),
             in_flight: VecDeque::new(),
+            unlogged: VecDeque::new(),
             snapshot_waiting: None,
             ensemble: None,
             published: version.zxid(),
@@ -139,6 +149,7 @@ impl Replica {
             asked: VecDeque::new(),
             stats: ReplicaReport::default(),
             options,
+            now,
             pipeline,
         }
     }
@@ -150,6 +161,7 @@ impl Replica {
 
     /// What happened; afterwards the actions have to be fetched.
     pub fn handle(&mut self, now: Now, event: Event) {
+        self.now = now;
         match event {
             Event::Shard(batch) => self.handle_shard(now, batch),
             Event::LogDurable(through) => self.handle_durable(now, through),
@@ -183,6 +195,7 @@ impl Replica {
     /// Sends the open batch on its way if it need not wait for others. To be called when all events at hand are handled: what
     /// came together is then committed together.
     pub fn settle(&mut self, now: Now) {
+        self.now = now;
         if self.in_flight.len() < self.batches_in_flight_max() && !self.open.is_empty() {
             self.launch(now);
         }
@@ -212,6 +225,7 @@ impl Replica {
 
 mod commit;
 mod ensemble;
+mod meter;
 mod requests;
 #[cfg(test)]
 mod tests;

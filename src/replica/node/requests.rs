@@ -86,24 +86,31 @@ impl Replica {
             ShardItem::Connect(connect) => {
                 let epoch_start = self.epoch_start();
                 if self.is_read_only() {
+                    self.taken(connect.handed);
                     self.connect_read_only(now, &connect);
                 } else if !self.may_decide(now) && !self.is_forwarding() {
                     self.turn_away(connect.connection);
                 } else if connect.last_zxid_seen > self.published.max(epoch_start) {
                     // The client has seen what this server has not: with us it would go back in time.
                     self.open.reply(connect.connection, ReplyKind::Close);
-                } else if self.is_forwarding() {
-                    self.forward_connect(now, &connect);
                 } else {
-                    self.handle_connect(now, &connect);
+                    self.taken(connect.handed);
+                    if self.is_forwarding() {
+                        self.forward_connect(now, &connect);
+                    } else {
+                        self.handle_connect(now, &connect);
+                    }
                 }
             }
             ShardItem::Write(write) => {
                 if self.is_read_only() {
+                    self.taken(write.handed);
                     self.refuse_write(bodies, &write);
                 } else if self.may_decide(now) {
+                    self.taken(write.handed);
                     self.handle_write(now, bodies, &write);
                 } else if self.is_forwarding() {
+                    self.taken(write.handed);
                     self.forward_write(bodies, &write);
                 } else {
                     self.turn_away(write.connection);

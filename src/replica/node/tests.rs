@@ -2,13 +2,14 @@ use std::time::Duration;
 
 use super::*;
 use crate::ids::ServerId;
+use crate::latency::{Histogram, Milestone, Stage};
 use crate::pipeline;
 use crate::session::{Sessions, first_id};
 use crate::time::WallTime;
 use crate::tree::{self, Tree};
 use crate::wire::acl::{Acl, AclList, Id, Perms};
 use crate::wire::header::Xid;
-use crate::wire::request::CreateRequest;
+use crate::wire::request::{CreateRequest, SetDataRequest};
 
 const CONNECTION: ConnectionId = ConnectionId { shard: 0, slot: 0, generation: 1 };
 
@@ -61,6 +62,7 @@ fn open_session(replica: &mut Replica) -> SessionId {
         password: None,
         timeout_ms: 30_000,
         last_zxid_seen: Zxid::ZERO,
+        handed: Instant::default(),
     };
     replica.handle(at(0), items(vec![ShardItem::Connect(connect)], Vec::new()));
     let told = run(replica, at(0));
@@ -88,6 +90,7 @@ fn a_session_that_is_heard_lives_while_writes_wait_for_the_log() {
         identities: Vec::new().into(),
         body: 0..body.len(),
         after_read: false,
+        handed: Instant::default(),
     };
     replica.handle(at(1), items(vec![ShardItem::Write(write)], body));
     assert!(run(&mut replica, at(1)).is_empty() && !replica.is_drained(), "the write waits for room");
@@ -102,6 +105,65 @@ fn a_session_that_is_heard_lives_while_writes_wait_for_the_log() {
         replica.handle(at(secs), Event::Tick);
     }
     assert!(!replica.pipeline.sessions().is_live(session), "nobody heard of it any more");
+}
+
+#[test]
+fn requests_are_measured_until_their_batch_leaves_and_transactions_until_they_are_seen() {
+    let mut replica = replica();
+    replica.handle(at(0), Event::LogRoom { admit_through: 1 << 30, full: false });
+    let session = open_session(&mut replica);
+    let write = |xid, handed| {
+        let mut body = Vec::new();
+        SetDataRequest { path: "/".into(), data: None, version: -1 }.encode(&mut body);
+        let write = Write {
+            connection: CONNECTION,
+            session,
+            xid: Xid(xid),
+            op: OpCode::SET_DATA,
+            identities: Vec::new().into(),
+            body: 0..body.len(),
+            after_read: false,
+            handed,
+        };
+        items(vec![ShardItem::Write(write)], body)
+    };
+    let append = |replica: &mut Replica| match replica.poll_action() {
+        Some(Action::Append(batch)) => batch.last(),
+        Some(_) => panic!("something else is to be done"),
+        None => panic!("nothing is to be done"),
+    };
+    // The first leaves at once; the second, handed over a second before the replica took it, waits until the first is durable.
+    replica.handle(at(10), write(1, at(10).instant));
+    replica.settle(at(10));
+    let first = append(&mut replica);
+    replica.handle(at(12), write(2, at(11).instant));
+    replica.settle(at(12));
+    assert!(replica.poll_action().is_none(), "one batch is on its way at a time");
+    replica.handle(at(15), Event::LogDurable(first));
+    replica.settle(at(15));
+    let Some(Action::ToShard(0, ToShard::Published(published))) = replica.poll_action() else {
+        panic!("the first batch is to be seen")
+    };
+    assert_eq!(published.decided, at(15).instant);
+    let second = append(&mut replica);
+    replica.handle(at(18), Event::LogDurable(second));
+    replica.settle(at(18));
+
+    let report = replica.report(at(18), Question::Stats);
+    let tally = |histogram: Option<&Histogram>| {
+        let tally = *histogram.expect("recorded").tally();
+        (tally.count, tally.sum / 1_000_000, tally.max() / 1_000_000)
+    };
+    // The session's beginning was handed over and durable at once.
+    assert_eq!(tally(report.stages.get(Stage::Queue)), (3, 4, 4));
+    assert_eq!(tally(report.milestones.get(Milestone::Applied)), (3, 5 + 6, 6));
+    assert!(report.stages.get(Stage::Quorum).is_none() && report.milestones.get(Milestone::Committed).is_none());
+
+    let ask = Ask { shard: 0, ticket: 1, question: Question::ResetStats };
+    replica.handle(at(19), items(vec![ShardItem::Ask(ask)], Vec::new()));
+    let report = replica.report(at(19), Question::Stats);
+    assert_eq!(tally(report.stages.get(Stage::Queue)), (0, 0, 0));
+    assert_eq!(tally(report.milestones.get(Milestone::Applied)), (0, 0, 0));
 }
 
 /// What each write costs the log, by what it was given for it.
@@ -156,6 +218,7 @@ fn write(replica: &mut Replica, now: Now, session: SessionId, xid: i32, op: OpCo
         identities: vec![Id::new("digest", "a".repeat(200))].into(),
         body: 0..body.len(),
         after_read: false,
+        handed: now.instant,
     };
     replica.handle(now, items(vec![ShardItem::Write(write)], body));
 }

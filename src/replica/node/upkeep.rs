@@ -92,7 +92,7 @@ impl Replica {
 
     pub(super) fn handle_ask(&mut self, ask: Ask) {
         if ask.question == Question::ResetStats {
-            self.stats.proposal_size = [0; 3];
+            self.forget_measures();
         }
         if self.asked.len() == ASKS_MAX {
             self.asked.pop_front();

@@ -29,6 +29,7 @@ fn wait_for(ring: &mut Ring, count: usize) -> Vec<Completion> {
 }
 
 fn write_and_read_back(ring: &mut Ring) {
+    let durability = ring.durability();
     let file = ring.create("log", 64 * 4096).expect("created");
     assert_eq!(ring.len(file).expect("a length"), 64 * 4096);
     for at in 0..UNDER_WAY_MAX as u64 {
@@ -39,6 +40,12 @@ fn write_and_read_back(ring: &mut Ring) {
         .into_iter()
         .map(|completion| {
             completion.result.expect("written");
+            let Took { write, sync } = completion.took;
+            match (completion.token % 2 == 0, durability) {
+                (false, _) => assert!(write.is_some() && sync.is_none(), "written, and not synced"),
+                (true, Durability::WriteThrough) => assert!(write.is_none() && sync.is_some(), "both at once"),
+                (true, Durability::WriteThenSync) => assert!(write.is_some() && sync.is_some(), "one by one"),
+            }
             assert_eq!(completion.block.expect("the block comes back").bytes()[0], completion.token as u8 + 1);
             completion.token
         })
@@ -79,6 +86,15 @@ fn writes_reads_and_names_with_direct_io() {
     let folder = folder();
     let mut ring = open(folder.path());
     write_and_read_back(&mut ring);
+}
+
+#[test]
+fn writes_are_made_durable_in_either_way() {
+    for durability in [Durability::WriteThrough, Durability::WriteThenSync] {
+        let folder = folder();
+        let options = Options { durability: Some(durability), ..Options::default() };
+        write_and_read_back(&mut Ring::open(folder.path(), &options).expect("opens"));
+    }
 }
 
 #[test]

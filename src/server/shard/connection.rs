@@ -18,8 +18,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
 
-use crate::admin::figures::Tally;
 use crate::ids::{SessionId, Zxid};
+use crate::latency::Tally;
 use crate::pipeline::auth;
 use crate::pipeline::auth::digest_md5::DigestMd5;
 use crate::replica::message::{ConnectionId, ShardItem};
@@ -140,10 +140,8 @@ pub(super) struct ConnectionStats {
 }
 
 impl ConnectionStats {
-    /// Counts an answer.
-    pub(super) fn answered(&mut self, op: OpCode, xid: Xid, zxid: Zxid, latency_us: u64, now: Instant) {
-        self.latency.record(latency_us);
-        self.latency_last_us = latency_us;
+    /// Counts an answer. How long it took is added when it is given to the socket.
+    pub(super) fn answered(&mut self, op: OpCode, xid: Xid, zxid: Zxid, now: Instant) {
         self.answered += 1;
         self.last_op = Some(op);
         self.last_xid = xid.0;
@@ -199,6 +197,10 @@ pub(super) struct Connection {
     pub(super) reader: Option<Waker>,
     /// Listed to be flushed at the end of this turn.
     pub(super) is_dirty: bool,
+    /// When its answers were last given to the socket.
+    pub(super) given: Instant,
+    /// When the session was asked for that is on its way; `None` for one that is to go on.
+    pub(super) session_asked: Option<Instant>,
     /// When the client was last heard, and when the replica was last told so.
     pub(super) heard: Instant,
     pub(super) heard_told: Instant,
@@ -237,6 +239,8 @@ impl Connection {
             is_writing: false,
             reader: None,
             is_dirty: false,
+            given: now,
+            session_asked: None,
             heard: now,
             heard_told: now,
             since,

@@ -3,8 +3,10 @@
 use crate::admin::figures::Counter;
 use crate::ids::SessionId;
 use crate::replica::message::{Connect, ConnectionId, ShardItem, Standing};
+use crate::time::Instant;
 use crate::wire::connect::{ConnectRequest, ConnectResponse, PASSWORD_LEN, Password};
 use crate::wire::jute::{Reader, put_frame};
+use crate::wire::op::OpCode;
 
 use super::State;
 use super::connection::Stage;
@@ -13,7 +15,7 @@ use crate::server::options::ShardOptions;
 
 impl State {
     /// The handshake's frame.
-    pub(super) fn handshake(&mut self, options: &ShardOptions, slot: u32, frame: &[u8]) -> Flow {
+    pub(super) fn handshake(&mut self, options: &ShardOptions, slot: u32, frame: &[u8], now: Instant) -> Flow {
         let serves = self.serves(options);
         let connection = self.connections.get_mut(slot).expect("a connection that is read from is there");
         let Ok(request) = ConnectRequest::decode(&mut Reader::new(frame)) else {
@@ -30,6 +32,7 @@ impl State {
         }
         connection.stage = Stage::Connecting;
         connection.has_read_only = request.read_only.is_some();
+        connection.session_asked = (request.session == SessionId::NONE).then_some(now);
         connection.stats.received += 1;
         self.stats.packets_received += 1;
         self.stats.figures.add(Counter::ConnectionRequests, 1);
@@ -39,12 +42,20 @@ impl State {
             password: request.password.try_into().ok(),
             timeout_ms: request.timeout_ms,
             last_zxid_seen: request.last_zxid_seen,
+            handed: now,
         }));
         Flow::Pause
     }
 
     /// The replica has opened the session of this connection.
-    pub(super) fn opened(&mut self, id: ConnectionId, session: SessionId, timeout_ms: i32, password: Password) {
+    pub(super) fn opened(
+        &mut self,
+        id: ConnectionId,
+        session: SessionId,
+        timeout_ms: i32,
+        password: Password,
+        now: Instant,
+    ) {
         // One that was displaced or given up in the meantime stays ended.
         let Some(connection) = self.connection(id).filter(|connection| connection.stage == Stage::Connecting) else {
             return;
@@ -53,7 +64,11 @@ impl State {
         connection.stage = Stage::Open;
         connection.session = session;
         connection.timeout_ms = timeout_ms;
+        let asked = connection.session_asked.take();
         self.answer_handshake(id, session, timeout_ms, password);
+        if let Some(asked) = asked {
+            self.turn.answered(id.slot, OpCode::CREATE_SESSION, asked, now);
+        }
         if let Some(connection) = self.connection(id) {
             connection.resume();
         }

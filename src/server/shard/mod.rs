@@ -20,6 +20,7 @@ mod sasl;
 mod secure;
 mod serve;
 pub(super) mod slots;
+mod turn;
 mod words;
 
 use std::cell::RefCell;
@@ -50,6 +51,7 @@ use super::acceptor::PerAddress;
 use super::options::ShardOptions;
 use connection::{Connection, Load, Stage};
 use slots::Slots;
+use turn::Turn;
 use words::{Asked, Facts, ShardStats};
 
 /// Messages that a shard takes from its inbox in one go.
@@ -187,6 +189,8 @@ struct State {
     waiting_for_version: Vec<Waker>,
     /// Connections with something in `out`, to be flushed at the end of the turn.
     dirty: Vec<u32>,
+    /// What this turn has answered.
+    turn: Turn,
     load: Rc<Load>,
     /// Connections that are not read from until less waits for the disk.
     waiting_for_room: Vec<ConnectionId>,
@@ -223,6 +227,7 @@ pub(super) async fn run(
             waiting_for_send: Vec::new(),
             waiting_for_version: Vec::new(),
             dirty: Vec::new(),
+            turn: Turn::default(),
             load: Rc::default(),
             waiting_for_room: Vec::new(),
             stats: ShardStats::default(),
@@ -351,11 +356,18 @@ impl Shard {
         };
         for slot in &dirty {
             self.clone().flush(*slot);
+            let state = &mut *self.state.borrow_mut();
+            if !state.turn.is_empty()
+                && let Some(connection) = state.connections.get_mut(*slot)
+            {
+                connection.given = clock::now();
+            }
         }
         // The vector goes back, to be used again.
         let mut dirty = dirty;
         dirty.clear();
         let state = &mut *self.state.borrow_mut();
+        state.measure_turn();
         if state.dirty.is_empty() {
             state.dirty = dirty;
         }

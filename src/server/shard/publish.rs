@@ -3,8 +3,9 @@
 //! Segment by segment, and within one: every change fires its watches before the answers that come after it, and reads that had
 //! to wait run last, when all events of what they will see are in their clients' buffers.
 
-use crate::admin::figures::{Counter, Latency};
+use crate::admin::figures::Counter;
 use crate::admin::status::ResponseBytes;
+use crate::latency;
 use crate::pipeline;
 use crate::replica::batch::{Published, Reply, ReplyKind, Segment};
 use crate::rt::clock;
@@ -21,6 +22,9 @@ impl State {
     /// Takes a batch.
     pub(super) fn publish(&mut self, options: &ShardOptions, shard: u8, published: &Published) {
         let now = clock::now();
+        let own = |segment: &Segment| segment.replies[usize::from(shard)].len() as u64;
+        let answers = published.segments.iter().map(own).sum();
+        self.stats.stages.record_n(latency::Stage::Publish, now.since(published.decided), answers);
         for segment in &published.segments {
             self.take_segment(options, shard, segment, now);
         }
@@ -70,7 +74,9 @@ impl State {
     fn deliver(&mut self, reply: &Reply, frames: &[u8], now: Instant, unblocked: &mut Vec<u32>) {
         let id = reply.connection;
         match &reply.kind {
-            ReplyKind::Opened { session, timeout_ms, password } => self.opened(id, *session, *timeout_ms, *password),
+            ReplyKind::Opened { session, timeout_ms, password } => {
+                self.opened(id, *session, *timeout_ms, *password, now);
+            }
             ReplyKind::Refused => self.refused(id),
             ReplyKind::Close => self.close_at_once(id),
             ReplyKind::Answer(frame) | ReplyKind::Last(frame) => {
@@ -84,10 +90,8 @@ impl State {
                 };
                 connection.out.extend_from_slice(&frames[frame.clone()]);
                 ResponseBytes::record(&mut self.stats.response_bytes, frame.len() as u64);
-                let latency_us = now.since(received).as_micros() as u64;
-                connection.stats.answered(op, xid, self.version.zxid(), latency_us, now);
-                self.stats.latency.record(latency_us);
-                self.stats.figures.record_latency(Latency::Update, latency_us);
+                connection.stats.answered(op, xid, self.version.zxid(), now);
+                self.turn.answered(id.slot, op, received, now);
                 if matches!(reply.kind, ReplyKind::Last(_)) {
                     connection.stage = Stage::Ending;
                     connection.wake_reader();

@@ -11,10 +11,11 @@ use crate::wire::op::OpCode;
 use crate::wire::request::AuthRequest;
 use crate::wire::response::put_header_reply;
 
-use crate::admin::figures::{Counter, Latency};
+use crate::admin::figures::Counter;
 use crate::admin::status::ResponseBytes;
 use crate::admin::word::{STMK_ARGUMENT_LEN, Word};
 use crate::ids::Zxid;
+use crate::latency;
 use crate::server::options::ShardOptions;
 
 use super::connection::{Connection, Queued, Stage};
@@ -28,11 +29,12 @@ const IDENTITIES_MAX: usize = 128;
 const LEN: usize = 4;
 
 impl Shard {
-    /// Handles what has come from a connection and takes it out of `bytes`.
-    pub(super) fn take(&self, slot: u32, bytes: &mut Vec<u8>) -> Flow {
+    /// Handles what has come from a connection at `now`, and takes it out of `bytes`.
+    pub(super) fn take(&self, slot: u32, bytes: &mut Vec<u8>, now: Instant) -> Flow {
         let state = &mut *self.state.borrow_mut();
-        let now = clock::now();
+        let handed_before = state.outgoing.items.len();
         let mut taken = 0;
+        let mut requests = 0;
         let flow = loop {
             let Some(connection) = state.connections.get_mut(slot) else {
                 break Flow::Close;
@@ -78,15 +80,19 @@ impl Shard {
                 break Flow::Pause;
             }
             let flow = if connection.stage == Stage::New {
-                state.handshake(&self.options, slot, frame)
+                state.handshake(&self.options, slot, frame, now)
             } else {
                 state.request(&self.options, slot, frame, now)
             };
             taken += LEN + len;
+            requests += 1;
             if flow != Flow::Read {
                 break flow;
             }
         };
+        if requests > 0 {
+            state.handed_on(handed_before, requests, now);
+        }
         if taken == bytes.len() {
             bytes.clear();
         } else if taken > 0 {
@@ -106,6 +112,21 @@ fn adds_to_queue(connection: &Connection, frame: &[u8]) -> bool {
 }
 
 impl State {
+    /// So many requests that came at `received` are parsed: reads are answered, what the replica has to see lies behind
+    /// `handed_before`.
+    fn handed_on(&mut self, handed_before: usize, requests: u64, received: Instant) {
+        let now = clock::now();
+        self.stats.stages.record_n(latency::Stage::Decode, now.since(received), requests);
+        self.turn.ready(now);
+        for item in &mut self.outgoing.items[handed_before..] {
+            match item {
+                ShardItem::Connect(connect) => connect.handed = now,
+                ShardItem::Write(write) => write.handed = now,
+                ShardItem::Heard { .. } | ShardItem::Ask(_) | ShardItem::Told(..) => {}
+            }
+        }
+    }
+
     /// One request of an open session.
     fn request(&mut self, options: &ShardOptions, slot: u32, frame: &[u8], now: Instant) -> Flow {
         let mut reader = Reader::new(frame);
@@ -122,7 +143,8 @@ impl State {
             OpCode::SASL => return self.sasl(options, slot, header, body),
             OpCode::PING if connection.queue().is_empty() => {
                 put_header_reply(&mut connection.out, Xid::PING, self.version.zxid(), ErrorCode::OK);
-                connection.stats.answered(header.op, Xid::PING, self.version.zxid(), 0, now);
+                connection.stats.answered(header.op, Xid::PING, self.version.zxid(), now);
+                self.turn.answered(slot, header.op, now, now);
                 self.count_sent(slot);
                 return Flow::Read;
             }
@@ -176,10 +198,8 @@ impl State {
         let start = out.len();
         read::answer(&self.version, &options.auth, watches, &asker, header.xid, header.op, body, out);
         ResponseBytes::record(&mut self.stats.response_bytes, (out.len() - start) as u64);
-        let latency_us = now.since(received).as_micros() as u64;
-        connection.stats.answered(header.op, header.xid, self.version.zxid(), latency_us, now);
-        self.stats.latency.record(latency_us);
-        self.stats.figures.record_latency(Latency::Read, latency_us);
+        connection.stats.answered(header.op, header.xid, self.version.zxid(), now);
+        self.turn.answered(slot, header.op, received, now);
         self.count_sent(slot);
     }
 
@@ -190,7 +210,8 @@ impl State {
             // `ReadOnlyRequestProcessor`. Behind a closeSession nobody waits for an answer any more.
             if connection.queue().is_empty() {
                 put_header_reply(&mut connection.out, header.xid, self.version.zxid(), ErrorCode::NOT_READ_ONLY);
-                connection.stats.answered(header.op, header.xid, self.version.zxid(), 0, now);
+                connection.stats.answered(header.op, header.xid, self.version.zxid(), now);
+                self.turn.answered(slot, header.op, now, now);
                 self.count_sent(slot);
             }
             return;
@@ -207,6 +228,7 @@ impl State {
             identities: connection.identities.clone(),
             body: start..self.outgoing.bodies.len(),
             after_read,
+            handed: now,
         }));
     }
 

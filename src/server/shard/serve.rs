@@ -38,9 +38,10 @@ impl Shard {
     /// Reads until the end.
     async fn read_on(self: &Rc<Self>, slot: u32, stream: &Rc<Stream>, mut bytes: Vec<u8>) {
         let is_secured = self.state.borrow_mut().connections.get_mut(slot).is_some_and(|own| own.tls.is_some());
+        let mut arrived = clock::now();
         loop {
             self.catch_up().await;
-            let flow = self.take(slot, &mut bytes);
+            let flow = self.take(slot, &mut bytes, arrived);
             self.clone().end_turn();
             match flow {
                 Flow::Close => break,
@@ -62,10 +63,11 @@ impl Shard {
             match read {
                 Ok(0) => break,
                 Ok(len) => {
+                    arrived = clock::now();
                     let state = &mut *self.state.borrow_mut();
                     state.stats.figures.add(Counter::BytesReceived, len as u64);
                     if let Some(connection) = state.connections.get_mut(slot) {
-                        connection.heard = clock::now();
+                        connection.heard = arrived;
                     }
                 }
                 Err(error) => {

@@ -7,13 +7,14 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use crate::admin::figures::{Counter, Figures, Latency, Tally};
+use crate::admin::figures::{Counter, Figures, Latency};
 use crate::admin::status::{
     ConnectionSession, ConnectionStatus, EnsembleStatus, LeaderStatus, MemoryStatus, Mode, MonitorStatus,
     ResponseBytes, ServerStatus, SessionStatus, Status,
 };
 use crate::admin::{self, Word};
 use crate::ids::{ServerId, SessionId, Zxid};
+use crate::latency::{Histogram, Kind, Milestone, Operations, Stages};
 use crate::replica::message::{
     Ask, ConnectionId, EnsembleReport, Gathered, Part, Question, ReplicaReport, ShardItem, Standing,
 };
@@ -28,7 +29,8 @@ use super::{SharedCounts, State, ToShardInbox};
 #[derive(Clone, Debug)]
 pub(super) struct ShardStats {
     pub(super) figures: Figures,
-    pub(super) latency: Tally,
+    pub(super) operations: Operations,
+    pub(super) stages: Stages,
     pub(super) packets_received: u64,
     pub(super) packets_sent: u64,
     pub(super) auth_failed: u64,
@@ -48,8 +50,9 @@ impl Default for ShardStats {
             Counter::LargeRequestsRejected,
         ];
         Self {
-            figures: Figures::of(&counters, &[], &[Latency::Read, Latency::Update]),
-            latency: Tally::default(),
+            figures: Figures::of(&counters, &[], &[]),
+            operations: Operations::default(),
+            stages: Stages::default(),
             packets_received: 0,
             packets_sent: 0,
             auth_failed: 0,
@@ -279,7 +282,8 @@ impl State {
             }
             let part = part.0.downcast_ref::<ShardPart>().expect("a part is a shard's, or the replica's figures");
             stats.figures.merge(&part.stats.figures);
-            stats.latency.merge(&part.stats.latency);
+            stats.operations.merge(&part.stats.operations);
+            stats.stages.merge(&part.stats.stages);
             stats.packets_received += part.stats.packets_received;
             stats.packets_sent += part.stats.packets_sent;
             stats.auth_failed += part.stats.auth_failed;
@@ -291,10 +295,22 @@ impl State {
                 status.watches.entry(*session).or_default().extend(paths.iter().cloned());
             }
         }
-        status.server.latency = stats.latency;
+        status.server.latency = stats.operations.tally();
         status.server.packets_received = stats.packets_received;
         status.server.packets_sent = stats.packets_sent;
         stats.figures.add(Counter::ConnectionsRejected, shared.rejected.load(Ordering::Relaxed));
+        if word == Word::Mntr {
+            stats.stages.merge(&gathered.replica.stages);
+            stats.figures.add_latency(Latency::Read, &stats.operations.of_kind(Kind::Read));
+            stats.figures.add_latency(Latency::Update, &stats.operations.of_kind(Kind::Update));
+            // All of them: that a server alone proposes nothing is told by a count of nothing, as Apache does it.
+            let nothing = Histogram::default();
+            for &milestone in Milestone::ALL {
+                let values = gathered.replica.milestones.get(milestone).unwrap_or(&nothing);
+                stats.figures.add_latency(Latency::of(milestone), values);
+            }
+            (status.monitor.operations, status.monitor.stages) = (stats.operations, stats.stages);
+        }
         status.monitor.figures = stats.figures;
         status.monitor.response_bytes = stats.response_bytes;
         status.monitor.auth_failed = stats.auth_failed;

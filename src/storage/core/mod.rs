@@ -36,7 +36,7 @@ use std::mem;
 use self::segments::{Next, Retired, Segment, ZEROS_PAY_BELOW};
 use self::snapshots::SnapshotJob;
 pub use self::words::{Command, Options, RECORD_LEN_MAX, Report};
-use super::disk::{BLOCK_LEN, BlockBuf, Completion, Disk, DiskError, FileId, Operation};
+use super::disk::{BLOCK_LEN, BlockBuf, Completion, Disk, DiskError, FileId, Operation, Took};
 use super::epochs::{self, Epochs};
 use super::error::StorageError;
 use super::log::format::{
@@ -403,14 +403,14 @@ impl LogCore {
 
     /// Takes a finished operation back.
     pub fn complete(&mut self, completion: Completion) {
-        let Completion { token, block, result } = completion;
+        let Completion { token, block, result, took } = completion;
         if self.ended {
             return;
         }
         match token {
             TOKEN_APPEND => {
                 self.keep_buffer(block);
-                self.complete_append(result);
+                self.complete_append(result, took);
             }
             TOKEN_BACKGROUND => self.complete_background(block, result),
             _ => panic!("a completion with token {token}, which the log core never used"),
@@ -528,7 +528,7 @@ impl LogCore {
         }
     }
 
-    fn complete_append(&mut self, result: Result<(), DiskError>) {
+    fn complete_append(&mut self, result: Result<(), DiskError>, took: Took) {
         let append = self.append.take().expect("a frame completed that was not under way");
         if let Err(error) = result {
             return self.fail(error);
@@ -542,7 +542,7 @@ impl LogCore {
         if self.options.force_sync {
             self.synced = self.durable;
         }
-        self.reports.push_back(Report::Durable { through: self.durable.zxid });
+        self.reports.push_back(Report::Durable { through: self.durable.zxid, took });
     }
 
     // --- room ---

@@ -100,7 +100,7 @@ impl Rig {
 
     fn durable(&self) -> i64 {
         let durable = self.reports.iter().rev().find_map(|report| match report {
-            Report::Durable { through } => Some(through.0),
+            Report::Durable { through, .. } => Some(through.0),
             _ => None,
         });
         durable.unwrap_or(0)

@@ -1,7 +1,7 @@
 //! What the log core is told, what it says, and how it is set.
 
 use crate::ids::{Epoch, Zxid};
-use crate::storage::disk::BLOCK_LEN;
+use crate::storage::disk::{BLOCK_LEN, Took};
 use crate::storage::error::StorageError;
 use crate::storage::log::Batch;
 use crate::storage::log::format::{FrameLayout, RECORD_HEADER_LEN, SEGMENT_HEADER_LEN, SEGMENT_LEN_MAX, batch_cost};
@@ -117,6 +117,8 @@ pub enum Report {
     Durable {
         /// The last such transaction.
         through: Zxid,
+        /// How long the disk took for the frame that ends there.
+        took: Took,
     },
     /// Batches may be admitted as long as the sum of their [`Batch::cost`], from the first since the core was opened, is
     /// not above this. Never falls, except where [`Report::Truncated`], [`Report::Installed`] and

@@ -9,6 +9,7 @@ use foldhash::fast::FixedState;
 use super::waiting::{Waiting, WaitingLines};
 use super::{Ensemble, Role};
 use crate::ids::{Epoch, SessionId, Zxid};
+use crate::latency::{Milestone, Stage};
 use crate::pipeline::{Awaiting, FollowError, Followed, LearnerReopened, Request, Route, answer_of};
 use crate::replica::batch::ReplyKind;
 use crate::replica::event::{Action, DialId, Now, Reloaded};
@@ -169,7 +170,11 @@ impl Replica {
                 LearnerAction::Append(zxid, record) => {
                     following.append.push(zxid, &record);
                     following.append_len += 1;
+                    let proposed = following.is_serving.then(|| TxnHeader::decode(&mut Reader::new(&record)));
                     following.pending.push_back((zxid, record));
+                    if let Some(Ok(header)) = proposed {
+                        self.measure_of_leader(&[Milestone::Proposed], header.time);
+                    }
                 }
                 LearnerAction::Commit(zxid) => self.apply_committed(now, zxid),
                 LearnerAction::ConfigurationSeen { text, is_awaited } => {
@@ -244,7 +249,9 @@ impl Replica {
         if tell {
             self.open.segment_has_records = true;
             self.stats.txn_count += 1;
+            let made = followed.header.time;
             self.answer_followed(&followed);
+            self.measure_of_leader(&[Milestone::CommitHeard, Milestone::Applied], made);
         }
         let ensemble = self.ensemble.as_deref_mut().expect("only members follow");
         ensemble.history.push(zxid, record);
@@ -295,7 +302,10 @@ impl Replica {
                     (false, _) => ReplyKind::Answer(frame),
                 }
             };
-            following.waiting.pop(session);
+            let waiting = following.waiting.pop(session).expect("it is at the front");
+            if let Some(sent) = waiting.sent {
+                self.stats.stages.record_n(Stage::Quorum, self.now.instant.since(sent), 1);
+            }
             self.open.reply(connection, kind);
             self.answer_ready(session);
         }
@@ -342,7 +352,7 @@ impl Replica {
             identities: &write.identities,
             owner: write.connection.owner(),
         };
-        let mut waiting = Waiting::new(write.connection, write.xid, write.op);
+        let mut waiting = Waiting::new(write.connection, write.xid, write.op).sent(self.now.instant);
         waiting.after_read = write.after_read;
         let mut frame = Vec::new();
         let route = self.pipeline.route(&request, &mut frame);
@@ -398,7 +408,8 @@ impl Replica {
             }
             let (session, timeout_ms) = self.pipeline.ask_session(connect.timeout_ms, owner);
             let following = self.following().expect("only learners forward");
-            following.waiting.push(session, Waiting::new(connection, Xid(0), OpCode::CREATE_SESSION));
+            let waiting = Waiting::new(connection, Xid(0), OpCode::CREATE_SESSION).sent(now.instant);
+            following.waiting.push(session, waiting);
             let body = Bytes::copy_from_slice(&timeout_ms.to_be_bytes());
             following.zab.request(session, 0, OpCode::CREATE_SESSION, body, Vec::new());
             return;

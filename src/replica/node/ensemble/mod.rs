@@ -269,6 +269,8 @@ impl Replica {
         };
         // A truncation or another state may have come between: the log ends where it says.
         ensemble.log_durable = through;
+        self.measure_logged(through);
+        let ensemble = self.ensemble.as_deref_mut().expect("it was there just now");
         match &mut ensemble.role {
             Role::Settling | Role::Looking => {}
             Role::Leading(leading) => leading.zab.durable(now.instant, through),
@@ -490,6 +492,7 @@ impl Replica {
             || self.in_flight.iter().any(|batch| batch.snapshot_sessions.is_some());
         self.snapshot_running &= !is_lost;
         self.in_flight.clear();
+        self.unlogged.clear();
         self.stalled.clear();
         self.stalled_bytes = 0;
         self.expired.clear();

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::ids::SessionId;
+use crate::latency::{Milestone, Stage};
 use crate::replica::batch::ReplyKind;
 use crate::replica::event::Event;
 use crate::replica::message::{Connect, ConnectionId, ShardBatch, ShardItem, Write};
@@ -89,6 +90,7 @@ fn creation(session: SessionId, xid: i32, path: &str, data: &[u8]) -> (Vec<u8>, 
         identities: Vec::new().into(),
         body: 0..body.len(),
         after_read: false,
+        handed: Instant::default(),
     };
     (body, ShardItem::Write(write))
 }
@@ -267,6 +269,7 @@ impl World {
             password: None,
             timeout_ms,
             last_zxid_seen: Zxid::ZERO,
+            handed: Instant::default(),
         };
         match self.ask(id, ShardItem::Connect(connect), Vec::new()).as_slice() {
             [(ReplyKind::Opened { session, .. }, _)] => *session,
@@ -296,6 +299,19 @@ fn three_servers_elect_one_and_all_hold_what_any_of_them_is_asked_to_write() {
         world.create(id, session, 1, &format!("/of-{id}"));
     }
     world.run(1_000);
+    let count = |id: i64, stage| world.servers[&id].stats.stages.get(stage).map_or(0, |values| values.tally().count);
+    let queued: Vec<_> = (1..=3).map(|id| count(id, Stage::Queue)).collect();
+    assert_eq!(queued, [2; 3], "each server's own client asked for a session and for a znode");
+    let quorum: Vec<_> = (1..=3).map(|id| count(id, Stage::Quorum)).collect();
+    assert_eq!(quorum, [2, 2, 6], "followers wait for what their clients asked for, the leader for all");
+    let reached = |id: i64, milestone| {
+        world.servers[&id].stats.milestones.get(milestone).map_or(0, |values| values.tally().count)
+    };
+    for id in 1..=3 {
+        let told = Milestone::ALL.iter().map(|milestone| reached(id, *milestone)).collect::<Vec<_>>();
+        // Proposed, acknowledged, committed, heard of the commit, applied.
+        assert_eq!(told, if id == 3 { [0, 6, 6, 0, 6] } else { [6, 0, 0, 6, 6] }, "server {id}");
+    }
     let digests: Vec<_> = world.servers.values().map(|replica| replica.published_version().digest()).collect();
     let zxids: Vec<_> = world.servers.values().map(|replica| replica.published_version().zxid()).collect();
     assert_eq!(zxids, [Zxid::new(Epoch(1), 6); 3]);
@@ -328,6 +344,7 @@ fn zookeeper_3526_without_a_leader_those_who_only_read_are_served_and_with_one_a
         identities: Vec::new().into(),
         body: 0..body.len(),
         after_read: false,
+        handed: Instant::default(),
     };
     let replies = world.ask(1, ShardItem::Write(write), body);
     let [(ReplyKind::Answer(frame), frames)] = replies.as_slice() else { panic!("no answer: {replies:?}") };

@@ -10,6 +10,7 @@ use foldhash::fast::FixedState;
 
 use crate::ids::{SessionId, Zxid};
 use crate::replica::message::ConnectionId;
+use crate::time::Instant;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::header::Xid;
 use crate::wire::jute::Put;
@@ -27,6 +28,8 @@ pub(in crate::replica) struct Waiting {
     pub(in crate::replica) op: OpCode,
     /// Whether reads of the session wait for the state before this write.
     pub(in crate::replica) after_read: bool,
+    /// When it went to the leader, if it did.
+    pub(in crate::replica) sent: Option<Instant>,
     /// Why its outcome will be an error, if this server knows that better than the leader.
     pub(in crate::replica) refused: Option<ErrorCode>,
     /// The answer, if it is known and waits for those before it only.
@@ -43,7 +46,13 @@ pub(in crate::replica) struct Answer {
 
 impl Waiting {
     pub(in crate::replica) fn new(connection: ConnectionId, xid: Xid, op: OpCode) -> Self {
-        Self { connection, xid, op, after_read: false, refused: None, answer: None }
+        Self { connection, xid, op, after_read: false, sent: None, refused: None, answer: None }
+    }
+
+    /// The same, gone to the leader.
+    pub(in crate::replica) fn sent(mut self, now: Instant) -> Self {
+        self.sent = Some(now);
+        self
     }
 
     /// The same with its answer.

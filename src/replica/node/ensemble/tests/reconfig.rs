@@ -23,6 +23,7 @@ impl World {
             identities: vec![crate::wire::acl::Id::new("super", "")].into(),
             body: 0..body.len(),
             after_read: false,
+            handed: Instant::default(),
         };
         let replies = self.ask(id, ShardItem::Write(write), body);
         let [(ReplyKind::Answer(frame), frames)] = replies.as_slice() else { panic!("no answer: {replies:?}") };
