@@ -504,7 +504,7 @@ impl Election {
             // Without its version, as in Apache's table: within one round the leader's id is enough.
             self.votes.insert(from, Vote { version: 0, ..vote });
             let supporters = self.supporters(&self.votes, &vote);
-            if self.is_quorum(&supporters) && self.leads_itself(&self.votes, &vote) {
+            if self.is_following(&supporters) && self.leads_itself(&self.votes, &vote) {
                 self.decide(vote, &supporters);
                 return;
             }
@@ -512,7 +512,7 @@ impl Election {
         // Votes of this round too, so that late and early followers of one leader are counted together (ZOOKEEPER-1732).
         self.established.insert(from, vote);
         let supporters = self.supporters(&self.established, &vote);
-        if self.is_quorum(&supporters) && self.leads_itself(&self.established, &vote) {
+        if self.is_following(&supporters) && self.leads_itself(&self.established, &vote) {
             self.round = vote.election_epoch;
             self.decide(vote, &supporters);
             return;
@@ -538,6 +538,13 @@ impl Election {
     fn is_quorum(&self, supporters: &BTreeSet<ServerId>) -> bool {
         let decides = |membership: &Membership| membership.contains_quorum(supporters.iter().copied());
         decides(&self.membership) && self.last_seen.as_deref().is_none_or(decides)
+    }
+
+    /// Whether these, who have a leader, are enough to follow it, too: a quorum of one configuration. A reconfiguration may wait for
+    /// this very server (seed 332 of the simulator), and to follow is always safe: the leader needs both quorums, not who joins it.
+    fn is_following(&self, supporters: &BTreeSet<ServerId>) -> bool {
+        let decides = |membership: &Membership| membership.contains_quorum(supporters.iter().copied());
+        decides(&self.membership) || self.last_seen.as_deref().is_some_and(decides)
     }
 
     fn decide(&mut self, vote: Vote, supporters: &BTreeSet<ServerId>) {

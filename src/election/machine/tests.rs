@@ -542,3 +542,46 @@ fn no_round_number_is_too_large() {
     election.handle(at(3), ServerId(3), &says(Looking, 3, 5, i64::MAX));
     assert_eq!(election.round(), i64::MAX);
 }
+
+#[test]
+fn who_is_designated_is_followed_without_an_election_and_may_fail() {
+    for (my_id, leader, role) in [(1, 3, Following), (3, 3, Leading), (4, 3, Observing)] {
+        let mut election = looking(my_id);
+        election.poll();
+        actions(&mut election);
+        election.designate(ServerId(leader), Zxid::new(Epoch(1), 9), Epoch(1));
+        let outcome = actions(&mut election).into_iter().find_map(|action| match action {
+            ElectionAction::Elected(outcome) => Some(outcome),
+            _ => None,
+        });
+        let outcome = outcome.expect("it is decided");
+        assert_eq!((outcome.leader, outcome.role, outcome.vote.zxid), (ServerId(leader), role, Zxid::new(Epoch(1), 9)));
+        // Who looks is told so, and what is told agrees with what the leader's other servers tell of its epoch.
+        election.established(at(0), Epoch(2));
+        let other = if my_id == 1 { 2 } else { 1 };
+        election.handle(at(0), ServerId(other), &says(Looking, other, 5, 1));
+        assert_eq!(sent(&mut election), [(other, role, leader, 1)]);
+        assert_eq!(election.vote().peer_epoch, 2);
+        // If it comes to nothing, an election begins as always.
+        election.start(at(0), Zxid::new(Epoch(1), 9), Epoch(1));
+        assert_eq!((election.state(), election.round()), (Looking, 2));
+    }
+}
+
+#[test]
+fn both_configurations_decide_while_one_is_proposed() {
+    let mut election = looking(1);
+    let next = members("server.1=h1:2888:3888\nserver.4=h4:2888:3888\nserver.5=h5:2888:3888\nversion=100000005");
+    election.set_membership(at(0), plain(3, 1), Some(next));
+    actions(&mut election);
+    // 3 and 1 are a quorum of the first, not of the second.
+    election.handle(at(1), ServerId(3), &says(Looking, 3, 5, 1));
+    let is_decided =
+        |election: &mut Election| actions(election).iter().any(|one| matches!(one, ElectionAction::Elected(_)));
+    election.tick(at(300));
+    assert!(!is_decided(&mut election));
+    election.handle(at(301), ServerId(4), &says(Looking, 3, 5, 1));
+    election.tick(at(301));
+    election.tick(at(600));
+    assert!(is_decided(&mut election));
+}

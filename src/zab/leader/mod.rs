@@ -462,7 +462,9 @@ impl Leader {
                 return self.retire_if_overdue();
             }
             let mut alive = vec![self.options.my_id];
-            alive.extend(self.links.values().filter(|link| self.tick <= link.alive_until_tick).map(|link| link.server));
+            // Not those who observe, even if they are to vote by what is proposed: they acknowledge nothing yet.
+            let alive_links = self.links.values().filter(|link| !link.observer && self.tick <= link.alive_until_tick);
+            alive.extend(alive_links.map(|link| link.server));
             if !self.options.contains_quorum(&alive) {
                 let why = format!(
                     "not enough followers: only {:?} are alive",

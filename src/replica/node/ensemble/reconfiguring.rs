@@ -73,8 +73,12 @@ impl Replica {
 
     /// The leader proposes a configuration, with a transaction or with its NEWLEADER.
     pub(super) fn configuration_proposed(&mut self, now: Now, text: &[u8], is_awaited: bool) {
-        let is_enabled = self.ensemble.as_deref().is_some_and(|ensemble| ensemble.reconfig_enabled);
+        let ensemble = self.ensemble.as_deref().expect("a learner has an ensemble");
+        let (is_enabled, held) = (ensemble.reconfig_enabled, ensemble.options.membership.version);
         match read(text).filter(|_| is_enabled) {
+            // A transaction of long ago, which comes with what this server missed: another one holds by now. What NEWLEADER brings
+            // is the newest that there is, whatever this server had seen.
+            Some(membership) if !is_awaited && membership.version <= held => {}
             Some(membership) => self.see(now, Some(Arc::new(membership))),
             None if is_enabled => {
                 tracing::error!(text = %String::from_utf8_lossy(text), "the leader proposes what is no configuration");
