@@ -37,6 +37,9 @@ use crate::wire::election::{NOTIFICATION_VERSION, Notification, ServerState};
 /// Most messages that wait to be taken; more than there are members, so only unknown peers can fill it.
 const SENDS_MAX: usize = 1024;
 
+/// Who hears of a leader and cannot join it yet, because not all that follow it say the same, asks again after this.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
 /// The zxid of a server that has lost its data: it must not be believed, and believes nobody.
 const LOST: Zxid = Zxid(-1);
 
@@ -517,6 +520,8 @@ impl Election {
             self.decide(vote, &supporters);
             return;
         }
+        // There is a leader, or is about to be: its servers are asked again soon, whatever the pause has grown to.
+        self.resend_at = self.resend_at.min(now + ASK_AGAIN);
         // A voter of this round that has decided for another is lost to the proposal.
         self.evaluate(now);
     }

@@ -433,6 +433,20 @@ fn a_vote_is_told_again_less_and_less_often() {
     assert_eq!(election.timer(), Some(at(now + 200)));
 }
 
+/// An observer that began to look long before there was a leader would ask again only a minute later (a mixed ensemble's test).
+#[test]
+fn who_hears_of_a_leader_asks_again_soon() {
+    let mut election = looking(1);
+    while election.timer() < Some(at(100_000)) {
+        let due = election.timer().unwrap();
+        election.tick(due);
+    }
+    let now = at(52_000);
+    election.handle(now, ServerId(2), &says(Following, 3, 5, 7));
+    assert_eq!(outcome(&mut election), None, "one is no quorum");
+    assert_eq!(election.timer(), Some(at(53_000)));
+}
+
 #[test]
 fn the_newest_message_to_a_peer_takes_the_place_of_the_older() {
     let mut election = looking(1);
