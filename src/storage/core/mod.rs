@@ -10,8 +10,7 @@
 //! Group commit has no timer: one frame is under way at a time, and what arrives meanwhile makes up the next, which is merged,
 //! chained and its sectors' CRCs taken while the disk is busy: a durable frame is followed by the next one at once. Beside the
 //! frame at most one background operation is under way: a new segment being reserved and written with zeros, a slice of
-//! a snapshot, a marker. While the log is busy each frame lets two such slices pass, one after the other: no append ever waits for
-//! more than one.
+//! a snapshot, a marker. While the log is busy each frame lets one such slice pass, so that no append ever waits for more.
 //!
 //! Room is granted, not hoped for. [`Report::Room`] tells up to which total cost batches may be admitted, counted from the
 //! start; what was admitted has its blocks reserved on the device. So a full disk is known before a transaction is
@@ -53,8 +52,6 @@ use crate::ids::{Epoch, Zxid};
 pub const MERGE_LEN_MAX: usize = 1 << 20;
 /// Most buffers that are kept for use again; more are freed.
 pub const SPARE_BUFFERS_MAX: usize = 8;
-/// Slices of background work that a frame lets pass while the log is busy.
-const SLICES_PER_FRAME: u32 = 2;
 /// Longer buffers are not kept.
 const SPARE_BUFFER_LEN_MAX: usize = MERGE_LEN_MAX * 2;
 
@@ -491,7 +488,7 @@ impl LogCore {
         disk.submit(file, operation, TOKEN_APPEND)?;
         self.append = Some(Append { after, opening });
         self.end = after;
-        self.slices = SLICES_PER_FRAME;
+        self.slices = 1;
         self.appended_since_tick = true;
         Ok(true)
     }
