@@ -23,7 +23,7 @@
 //! So there a short durable write is not given to the ring at all: what comes while the thread waits for it collects into the next
 //! one in any case, and whatever else is under way (a snapshot's slice, a segment being prepared) can wait to be collected. The kernel
 //! completes a write of the ring in a worker thread on whichever core the interrupt came to; a call is completed where it waits.
-//! Long ones ([`CALL_LEN_MAX`]) stay with the ring: while the disk is busy the log takes the next frame's CRCs, which are 20 us for
+//! Long ones (`CALL_LEN_MAX`) stay with the ring: while the disk is busy the log takes the next frame's CRCs, which are 20 us for
 //! 100 KiB, but 200 us for 1 MiB, where the write takes 600.
 //!
 //! An fsync entry goes to a worker thread of the ring, which costs two thread switches: right for a sync in the background

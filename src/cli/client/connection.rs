@@ -302,6 +302,8 @@ impl Client {
         if !state.connection.is_alive() || state.is_closing {
             return Err(Error::keeper(state.connection.refusal(), path));
         }
+        // Said before it is sent: the server hangs up behind its answer, and that is no lost connection.
+        state.is_closing = op == OpCode::CLOSE_SESSION;
         let xid = Xid(state.next_xid);
         state.next_xid = state.next_xid.checked_add(1).unwrap_or(1);
         let mut frame = Vec::new();
