@@ -131,7 +131,7 @@ pub struct Plan {
 
 /// Whether clients reconfigure ensembles. NOT YET: seed 1319 commits a reconfiguration for which only a quorum of the new configuration
 /// is durable (the way of joining that seed 332 asked for is the suspect), and that fault is open: switch this on to see it.
-const RECONFIGURATIONS: bool = false;
+const RECONFIGURATIONS: bool = true;
 
 impl Plan {
     pub fn of(seed: u64, sabotage: Option<Sabotage>) -> Self {

@@ -45,6 +45,12 @@ impl Leader {
         }
     }
 
+    /// What a learner is to take for valid when it is up to date: until the term begins the newest, which its beginning makes valid;
+    /// then what holds. What is proposed in this term may come to nothing.
+    pub(super) fn configuration_for_new_leader(&self) -> &Membership {
+        if self.phase == LeaderPhase::Established { &self.options.membership } else { self.options.newest() }
+    }
+
     /// The term begins: a quorum of both configurations has taken over the newest with NEWLEADER, so that it holds
     /// (ZOOKEEPER-1324).
     pub(super) fn activate_newest(&mut self) {

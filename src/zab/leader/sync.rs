@@ -5,9 +5,11 @@
 //! epoch within it (where no transaction can be missing). Everything else is a snapshot (ZOOKEEPER-4352, 3526), except a tail
 //! that the leader does not have, which is cut off.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 
-use super::broadcast;
+use super::broadcast::Proposal;
 use super::link::Stage;
 use super::{Leader, LeaderAction, LinkId};
 use crate::ids::Zxid;
@@ -68,6 +70,10 @@ impl Leader {
     ///
     /// Order on the wire: DIFF, TRUNC or SNAP with its body; committed records, each with its COMMIT; what is proposed but not
     /// committed (to followers only); NEWLEADER (ZOOKEEPER-3104). The shell keeps the order of `Send` and `SendSnapshot`.
+    ///
+    /// Beyond Apache: while a reconfiguration of this term waits for its quorums, NEWLEADER brings the configuration that holds,
+    /// and the reconfiguration comes behind it. A learner takes what NEWLEADER brought for valid at UPTODATE (seed 1319), and
+    /// what came last for what it has seen last.
     pub(super) fn synchronise(&mut self, now: Instant, id: LinkId, history: &History) {
         let last_processed = history.last_processed();
         let expected = if self.committed.counter() == 0 { self.summary.last } else { self.committed };
@@ -103,14 +109,23 @@ impl Leader {
             self.send(id, QuorumPacket::with_data(PacketType::PROPOSAL, *zxid, record.clone()));
             self.send(id, QuorumPacket::new(PacketType::COMMIT, *zxid));
         }
+        let is_decided_here = |proposal: &Proposal| self.reconfiguration.is_none_or(|pending| proposal.zxid < pending);
+        let before = self.outstanding.iter().take_while(|proposal| is_decided_here(proposal)).count();
         if !is_observer {
-            for index in 0..self.outstanding.len() {
-                let broadcast::Proposal { zxid, record, .. } = self.outstanding[index].clone();
-                self.send(id, QuorumPacket::with_data(PacketType::PROPOSAL, zxid, record));
-            }
+            self.send_outstanding(id, 0..before);
         }
-        let text = Bytes::from(self.options.newest().to_text());
+        let text = Bytes::from(self.configuration_for_new_leader().to_text());
         self.send(id, QuorumPacket::with_data(PacketType::NEWLEADER, self.start_of_epoch(), text));
+        if !is_observer {
+            self.send_outstanding(id, before..self.outstanding.len());
+        }
+    }
+
+    fn send_outstanding(&mut self, id: LinkId, which: Range<usize>) {
+        for Proposal { zxid, record, .. } in self.outstanding.range(which) {
+            let packet = QuorumPacket::with_data(PacketType::PROPOSAL, *zxid, record.clone());
+            self.actions.push_back(LeaderAction::Send { link: id, packet });
+        }
     }
 }
 

@@ -159,6 +159,36 @@ fn a_reconfiguration_needs_both_quorums_and_what_is_before_it_only_one() {
     assert_eq!(all_acknowledge(&mut leader, &[d], 4).last(), Some(&committed(4)));
 }
 
+/// Seed 1319 of the simulator: who joined meanwhile took for valid what a quorum of the configuration before did not hold yet.
+#[test]
+fn who_joins_while_a_reconfiguration_waits_is_told_what_holds_and_then_what_is_proposed() {
+    let mut leader = leading();
+    propose(&mut leader, 1);
+    reconfigure(&mut leader, "server.1=a:1:2\nserver.4=d:1:2\nserver.5=e:1:2", 2);
+    propose(&mut leader, 3);
+    actions(&mut leader);
+    let mut history = history();
+    history.epoch_started(EPOCH);
+    let new_leader = |leader: &mut Leader, link: LinkId, greeting: QuorumPacket| {
+        leader.link_opened(NOW, link);
+        feed(leader, link, greeting);
+        leader.packet(NOW, link, ack_epoch(4, zxid(4, 7)), &history);
+        let caused = actions(leader);
+        let text = caused.iter().find_map(|action| match action {
+            LeaderAction::Send { packet, .. } if packet.kind == PacketType::NEWLEADER => packet.data.clone(),
+            _ => None,
+        });
+        (kinds(&caused, link), text.expect("NEWLEADER is sent"))
+    };
+    let (order, text) = new_leader(&mut leader, LinkId(4), follower_info(5, 4));
+    let proposal = PacketType::PROPOSAL;
+    assert_eq!(order, [PacketType::DIFF, proposal, PacketType::NEWLEADER, proposal, proposal]);
+    assert_eq!(text, leader.membership().to_text());
+    let (order, text) = new_leader(&mut leader, LinkId(5), info(PacketType::OBSERVERINFO, 6, 4));
+    assert_eq!(order, [PacketType::DIFF, PacketType::NEWLEADER]);
+    assert_eq!(text, leader.membership().to_text());
+}
+
 #[test]
 fn behind_a_reconfiguration_the_new_quorum_is_enough() {
     let mut leader = leading();

@@ -67,3 +67,34 @@ fn what_new_leader_brought_holds_with_uptodate_and_what_came_later_behind_it() {
         ]
     );
 }
+
+/// Apache's leader brings with NEWLEADER what it has proposed in its own term, too (seed 1319 of the simulator, with such a leader).
+#[test]
+fn what_new_leader_brought_and_is_only_proposed_does_not_hold_with_uptodate() {
+    let (record, text) = reconfiguration(zxid(5, 2));
+    let proposal = QuorumPacket::with_data(PacketType::PROPOSAL, zxid(5, 2), record);
+    let first = QuorumPacket::with_data(PacketType::PROPOSAL, zxid(5, 1), reconfiguration(zxid(5, 1)).0);
+    let holds = |caused: &[LearnerAction]| {
+        caused
+            .iter()
+            .any(|action| matches!(action, LearnerAction::ConfigurationActivated { text: held, .. } if *held == text))
+    };
+    for is_committed in [false, true] {
+        let mut learner = in_diff(false);
+        feed(&mut learner, [first.clone(), commit(zxid(5, 1)), proposal.clone()]);
+        if is_committed {
+            feed(&mut learner, [commit(zxid(5, 2))]);
+        }
+        let caused = feed(&mut learner, [QuorumPacket::with_data(PacketType::NEWLEADER, START, text.clone())]);
+        assert!(caused.contains(&LearnerAction::ConfigurationSeen { text: text.clone(), is_awaited: true }));
+        learner.durable(NOW, zxid(5, 2));
+        learner.configuration_saved(NOW);
+        learner.epochs_saved(NOW, EPOCH, EPOCH);
+        actions(&mut learner);
+        assert_eq!(holds(&feed(&mut learner, [up_to_date()])), is_committed);
+        if !is_committed {
+            let activate = QuorumPacket::with_data(PacketType::COMMITANDACTIVATE, zxid(5, 2), to_lead(1));
+            assert!(holds(&feed(&mut learner, [activate])));
+        }
+    }
+}
