@@ -16,7 +16,7 @@ use std::sync::Arc;
 use super::snapshot::{SnapshotInfo, SnapshotSource};
 use crate::ids::{SessionId, Zxid};
 use crate::time::WallTime;
-use crate::tree::{AclEntry, AclId, Decoder, LoadedZnode, StatPersisted, Version, Walk, Znode};
+use crate::tree::{AclEntry, AclId, Part, StatPersisted, Version, Walk, Znode};
 use crate::wire::acl::AclList;
 use crate::wire::jute::Reader;
 use crate::wire::txn::TxnDigest;
@@ -264,10 +264,8 @@ impl<'a> Iterator for ImageRecords<'a> {
 /// A snapshot's lists, by their numbers there, as the tree that is being loaded numbers them.
 pub type ListNumbers = BTreeMap<u32, AclId>;
 
-/// Makes znodes of a frame's records: what threads do beside each other.
-pub fn decode_znodes(payload: &[u8], lists: &ListNumbers, decoder: Decoder) -> Result<Vec<LoadedZnode>, ImageError> {
-    // A znode takes at least 73 bytes here.
-    let mut znodes = Vec::with_capacity(payload.len() / 73);
+/// Adds the znodes of a frame's records to a part of the tree: what threads do beside each other.
+pub fn decode_znodes(payload: &[u8], lists: &ListNumbers, part: &mut Part) -> Result<(), ImageError> {
     for record in ImageRecords::new(payload) {
         let ImageRecord::Znode { path, data, list, stat } = record? else {
             return Err((0, "records of several kinds in one frame"));
@@ -276,9 +274,9 @@ pub fn decode_znodes(payload: &[u8], lists: &ListNumbers, decoder: Decoder) -> R
             u32::MAX => AclId::OPEN,
             number => *lists.get(&number).ok_or((0, "a znode with a list that is not in the snapshot"))?,
         };
-        znodes.push(decoder.znode(path, data, acl, stat));
+        part.add(path, data, acl, stat);
     }
-    Ok(znodes)
+    Ok(())
 }
 
 #[cfg(test)]

@@ -3,8 +3,9 @@
 //! A damaged snapshot is passed over only if an older one (or the beginning of the log) and the log from there on
 //! hold everything; otherwise its damage is the error. Nothing in the folder is changed here.
 //!
-//! Where it pays, work is spread: one thread decodes a snapshot's znodes while another reads and checks the file and enters
-//! them, and the log is read and checked ahead of the thread that applies it.
+//! Where it pays, work is spread: threads decode a snapshot's znodes while another reads and checks the file; when all are
+//! there, two build the tree of them ([`Loader::finish_load_by`]); and the log is read and checked ahead of the thread that
+//! applies it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,12 +24,12 @@ use super::log::{LogIndex, LogTail, ReplaySegment};
 use super::snapshot::format::{field, installed_zxid, snapshot_zxid};
 use super::snapshot::{SnapshotFrame, SnapshotReader};
 use crate::ids::{SessionId, Zxid};
-use crate::tree::{self, Change, LoadedZnode, Loader, Tree};
+use crate::tree::{self, Change, Loader, Part, Tree};
 use crate::wire::txn::{Txn, TxnDigest, TxnRecord};
 
-/// Frames of a snapshot, or segments of the log, that are read ahead of decoding at most.
+/// Frames of a snapshot, or pieces of the log, that are read ahead of decoding at most.
 const FRAMES_AHEAD_MAX: usize = 32;
-const SEGMENTS_AHEAD_MAX: usize = 1;
+const PIECES_AHEAD_MAX: usize = 4;
 
 /// How to recover.
 #[derive(Clone, Debug)]
@@ -313,8 +314,6 @@ fn load_snapshot(
     result.map(|(tree, sessions)| Start { tree, sessions, zxid, log_id })
 }
 
-type Decoded = (u64, Result<Vec<LoadedZnode>, ImageError>);
-
 fn load_frames(
     disk: &mut dyn Disk,
     reader: &mut SnapshotReader,
@@ -332,55 +331,84 @@ fn load_frames(
         counts: [0; 3],
     };
     // What the header says is not yet confirmed by a footer: no more is reserved than the file could hold.
-    load.loader.reserve(usize::try_from(info.znodes).unwrap_or(0).min(1 << 22));
-    let decoder = load.loader.decoder();
-    thread::scope(|scope| {
-        let (frames_in, frames) = flume::bounded::<(SnapshotFrame, Arc<ListNumbers>)>(FRAMES_AHEAD_MAX);
-        let (decoded_in, decoded) = flume::unbounded::<Decoded>();
-        for _ in 0..options.threads {
-            let (frames, decoded_in) = (frames.clone(), decoded_in.clone());
-            scope.spawn(move || {
-                for (frame, lists) in frames {
-                    // The reader has met damage and left.
-                    let _ = decoded_in.send((frame.offset, decode_znodes(frame.payload(), &lists, decoder)));
-                }
-            });
-        }
-        drop((frames, decoded_in));
-        // Closes the channel to the threads whatever happens, so that they end.
-        let frames_in = frames_in;
-        let mut under_way = 0_usize;
+    let znodes = usize::try_from(info.znodes).unwrap_or(0).min(1 << 22);
+    let new_part = |loader: &Loader| {
+        let mut part = loader.part();
+        part.reserve(znodes / options.threads.max(1));
+        part
+    };
+    if options.threads == 0 {
+        let mut part = new_part(&load.loader);
         while let Some(frame) = reader.next_frame(disk)? {
             progress(reader.offset());
-            if load.take_small(&frame)? {
-                continue;
+            if !load.take_small(&frame)? {
+                decode_znodes(frame.payload(), &load.lists, &mut part)
+                    .map_err(|problem| load.damaged(frame.offset, problem))?;
             }
-            if options.threads == 0 {
-                load.insert((frame.offset, decode_znodes(frame.payload(), &load.lists, decoder)))?;
-                continue;
+            reader.recycle(frame);
+        }
+        load.insert(part)?;
+    } else {
+        // The first in the file of what the threads found wrong.
+        let decoded = thread::scope(|scope| {
+            let (frames_in, frames) = flume::bounded::<(SnapshotFrame, Arc<ListNumbers>)>(FRAMES_AHEAD_MAX);
+            let (used_in, used) = flume::unbounded::<SnapshotFrame>();
+            let decoders: Vec<_> = (0..options.threads)
+                .map(|_| {
+                    let (frames, used_in, part) = (frames.clone(), used_in.clone(), new_part(&load.loader));
+                    scope.spawn(move || decode_frames(&frames, &used_in, part))
+                })
+                .collect();
+            drop((frames, used_in));
+            // Closes the channel to the threads whatever happens, so that they end.
+            let frames_in = frames_in;
+            while let Some(frame) = reader.next_frame(disk)? {
+                progress(reader.offset());
+                if load.take_small(&frame)? {
+                    continue;
+                }
+                // If all of them have met something that they cannot decode, they tell of it below.
+                if frames_in.send((frame, Arc::clone(&load.lists))).is_err() {
+                    break;
+                }
+                used.try_iter().for_each(|frame| reader.recycle(frame));
             }
-            // What is decoded is entered as it comes; so many frames are under way at most.
-            while under_way >= FRAMES_AHEAD_MAX {
-                load.insert(decoded.recv().expect("the decoders live as long as the channel to them"))?;
-                under_way -= 1;
-            }
-            frames_in.send((frame, Arc::clone(&load.lists))).expect("the decoders live as long as this channel");
-            under_way += 1;
-            while let Ok(batch) = decoded.try_recv() {
-                load.insert(batch)?;
-                under_way -= 1;
+            drop(frames_in);
+            let ends = decoders.into_iter().map(|decoder| match decoder.join() {
+                Ok(part) => part,
+                Err(panic) => std::panic::resume_unwind(panic),
+            });
+            Ok::<Vec<Decoded>, StorageError>(ends.collect())
+        })?;
+        let mut problems = Vec::new();
+        for end in decoded {
+            match end {
+                Ok(part) => load.insert(part)?,
+                Err(problem) => problems.push(problem),
             }
         }
-        for _ in 0..under_way {
-            load.insert(decoded.recv().expect("the decoders live as long as the channel to them"))?;
+        if let Some((offset, problem)) = problems.into_iter().min_by_key(|(offset, _)| *offset) {
+            return Err(load.damaged(offset, problem));
         }
-        Ok::<(), StorageError>(())
-    })?;
+    }
     if load.counts != [info.sessions, info.acls, info.znodes] {
         return Err(StorageError::damaged(&name, 0, "the header's counts are not those of the records"));
     }
     let Load { loader, sessions, .. } = load;
-    let tree = loader.finish_load(info.zxid).map_err(|error| StorageError::damaged(&name, 0, error.to_string()))?;
+    let both: tree::Both<'_> = match options.threads {
+        0 => &|one, other| {
+            one();
+            other();
+        },
+        _ => &|one, other| {
+            thread::scope(|scope| {
+                scope.spawn(other);
+                one();
+            });
+        },
+    };
+    let tree =
+        loader.finish_load_by(info.zxid, both).map_err(|error| StorageError::damaged(&name, 0, error.to_string()))?;
     let comparable = options.tree.digest_enabled && info.digest_version == TxnDigest::VERSION as u32;
     if comparable && tree.view().digest() != info.digest {
         let (found, expected) = (tree.view().digest(), info.digest);
@@ -388,6 +416,23 @@ fn load_frames(
         return Err(StorageError::damaged(&name, reader.offset(), what));
     }
     Ok((tree, sessions))
+}
+
+/// The znodes that a thread decoded, or the offset of the frame that it could not decode, and what was wrong.
+type Decoded = Result<Part, (u64, ImageError)>;
+
+/// Decodes frames of znodes as long as some come, and gives each back for its room.
+fn decode_frames(
+    frames: &flume::Receiver<(SnapshotFrame, Arc<ListNumbers>)>,
+    used: &flume::Sender<SnapshotFrame>,
+    mut part: Part,
+) -> Decoded {
+    for (frame, lists) in frames {
+        decode_znodes(frame.payload(), &lists, &mut part).map_err(|problem| (frame.offset, problem))?;
+        // The reader may have met damage and left.
+        let _ = used.send(frame);
+    }
+    Ok(part)
 }
 
 /// A tree that is being loaded.
@@ -436,14 +481,9 @@ impl Load<'_> {
         Ok(true)
     }
 
-    fn insert(&mut self, (offset, znodes): Decoded) -> Result<(), StorageError> {
-        for znode in znodes.map_err(|problem| self.damaged(offset, problem))? {
-            self.counts[2] += 1;
-            self.loader
-                .insert_loaded(znode)
-                .map_err(|problem| StorageError::damaged(self.name, offset, problem.to_string()))?;
-        }
-        Ok(())
+    fn insert(&mut self, part: Part) -> Result<(), StorageError> {
+        self.counts[2] += part.len() as u64;
+        self.loader.insert_part(part).map_err(|problem| StorageError::damaged(self.name, 0, problem.to_string()))
     }
 }
 
@@ -511,38 +551,43 @@ fn replay(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<LogTail, StorageError> {
     let mut replay = index.replay(from)?;
-    let mut apply = |segment: ReplaySegment, segments_left: usize| {
-        applied.segment(&segment)?;
+    let mut apply = |piece: &ReplaySegment, segments_left: usize| {
+        applied.segment(piece)?;
         let zxid = applied.tree.view().zxid();
         progress(Progress::Log { zxid, transactions: applied.transactions, segments_left });
         Ok::<(), StorageError>(())
     };
-    if options.threads == 0 || replay.remaining() < 2 {
-        while let Some(segment) = replay.next_segment(disk)? {
-            apply(segment, replay.remaining())?;
+    if options.threads == 0 {
+        while let Some(piece) = replay.next_piece(disk)? {
+            apply(&piece, replay.remaining())?;
+            replay.recycle(piece);
         }
         return replay.finish(disk);
     }
     thread::scope(|scope| {
-        let (segments_in, segments) = flume::bounded::<(ReplaySegment, usize)>(SEGMENTS_AHEAD_MAX);
+        let (pieces_in, pieces) = flume::bounded::<(ReplaySegment, usize)>(PIECES_AHEAD_MAX);
+        let (used_in, used) = flume::unbounded::<ReplaySegment>();
         let reading = scope.spawn(move || {
-            while let Some(segment) = replay.next_segment(disk)? {
-                if segments_in.send((segment, replay.remaining())).is_err() {
+            while let Some(piece) = replay.next_piece(disk)? {
+                if pieces_in.send((piece, replay.remaining())).is_err() {
                     // The other side has met a record that it cannot use, and tells of it.
-                    break;
+                    return Ok(None);
                 }
+                used.try_iter().for_each(|piece| replay.recycle(piece));
             }
-            drop(segments_in);
-            if replay.remaining() == 0 { replay.finish(disk).map(Some) } else { Ok(None) }
+            drop(pieces_in);
+            replay.finish(disk).map(Some)
         });
         let mut result = Ok(());
-        for (segment, left) in &segments {
-            result = apply(segment, left);
+        for (piece, left) in &pieces {
+            result = apply(&piece, left);
             if result.is_err() {
                 break;
             }
+            // The reader may have met damage and left.
+            let _ = used_in.send(piece);
         }
-        drop(segments);
+        drop(pieces);
         let tail = match reading.join() {
             Ok(tail) => tail,
             Err(panic) => std::panic::resume_unwind(panic),

@@ -125,13 +125,6 @@ impl Interner {
         id
     }
 
-    /// One more znode has it.
-    pub(super) fn add_use(&mut self, id: AclId) {
-        if id != AclId::OPEN {
-            self.uses[id.0 as usize] += 1;
-        }
-    }
-
     /// One znode less has it; with the last the list is forgotten.
     pub(super) fn release(&mut self, table: &mut AclTable, id: AclId) {
         if id == AclId::OPEN {
@@ -153,6 +146,11 @@ impl Interner {
 
     /// Counts anew, for a table that was put in place of another: `uses` are the lists of all its znodes.
     pub(super) fn recount(&mut self, table: &AclTable, uses: impl Iterator<Item = AclId>) {
+        self.recount_by(table, uses.map(|id| (id, 1)));
+    }
+
+    /// As [`Self::recount`], told how many znodes have each.
+    pub(super) fn recount_by(&mut self, table: &AclTable, uses: impl Iterator<Item = (AclId, u64)>) {
         self.ids.clear();
         self.free.clear();
         self.uses.clear();
@@ -160,7 +158,9 @@ impl Interner {
             self.uses.resize(id.0 as usize + 1, 0);
             self.ids.insert(entry.list.as_bytes().into(), id);
         }
-        uses.for_each(|id| self.add_use(id));
+        for (id, znodes) in uses.filter(|(id, _)| *id != AclId::OPEN) {
+            self.uses[id.0 as usize] += znodes;
+        }
         self.free.extend((0_u32..).zip(&self.uses).filter(|(_, uses)| **uses == 0).map(|(id, _)| AclId(id)));
     }
 

@@ -1,6 +1,7 @@
 //! The room as a whole: the rules of each transaction one by one (`rules`), random transactions against a plain model
-//! (`model`), and a log that Apache's own server wrote (`oracle`).
+//! (`model`), a tree that is loaded in parts (`load`), and a log that Apache's own server wrote (`oracle`).
 
+mod load;
 mod model;
 mod oracle;
 mod rules;

@@ -456,21 +456,31 @@ impl Tree {
         let path = &znode.path;
         head.digest = head.digest.wrapping_add(znode.digest());
         head.data_size += size_of_znode(&znode);
-        match znode.kind() {
+        let (kind, owner) = (znode.kind(), znode.stat.ephemeral_owner);
+        if kind != OwnerKind::Persistent {
+            let path = Arc::clone(path);
+            self.list_by_owner(kind, owner, path);
+        }
+        self.head.nodes.insert(&mut self.heap, znode)
+    }
+
+    /// Enters a znode into the list that is kept of its kind.
+    pub(super) fn list_by_owner(&mut self, kind: OwnerKind, owner: i64, path: Arc<str>) {
+        let head = &mut self.head;
+        match kind {
             OwnerKind::Persistent => {}
-            OwnerKind::Container => drop(head.containers.insert(&mut self.heap, Listed(Arc::clone(path)))),
-            OwnerKind::Ttl => drop(head.ttls.insert(&mut self.heap, Listed(Arc::clone(path)))),
+            OwnerKind::Container => drop(head.containers.insert(&mut self.heap, Listed(path))),
+            OwnerKind::Ttl => drop(head.ttls.insert(&mut self.heap, Listed(path))),
             OwnerKind::Ephemeral => {
-                let session = SessionId(znode.stat.ephemeral_owner);
+                let session = SessionId(owner);
                 if head.owners.get(head.seed, &session).is_none() {
                     head.owners.insert(&mut self.heap, Owner { session, paths: Map::new() });
                 }
                 let owner = head.owners.get_mut(&mut self.heap, &session).expect("it was put in");
-                owner.paths.insert(&mut self.heap, Listed(Arc::clone(path)));
+                owner.paths.insert(&mut self.heap, Listed(path));
                 head.ephemerals += 1;
             }
         }
-        head.nodes.insert(&mut self.heap, znode)
     }
 
     /// Takes a znode without children out, all but its parent's entry for it.
@@ -514,7 +524,7 @@ impl Tree {
     }
 
     /// Enters a znode into its parent's children; false if there is no parent.
-    pub(super) fn list_child(&mut self, path: Arc<str>) -> bool {
+    fn list_child(&mut self, path: Arc<str>) -> bool {
         let Some((parent, _)) = split_path(&path) else { return false };
         let Some(parent) = self.head.nodes.get_mut(&mut self.heap, parent) else { return false };
         parent.children.insert(&mut self.heap, ChildName(path));
@@ -577,10 +587,10 @@ impl Tree {
         head.data_size += znode.data_len() as u64;
     }
 
-    /// Leaves in the table only what znodes have, behind a load that entered all lists first.
-    pub(super) fn forget_unused_acls(&mut self) {
+    /// Counts the znodes of each list, and leaves in the table only what znodes have: behind a load that entered all lists first.
+    pub(super) fn count_acls(&mut self, znodes: impl Iterator<Item = (AclId, u64)>) {
         let head = &mut self.head;
-        self.acls.recount(&head.acls, head.nodes.iter().map(|znode| znode.acl));
+        self.acls.recount_by(&head.acls, znodes);
         self.acls.purge(&mut head.acls);
     }
 
@@ -618,7 +628,7 @@ fn raise(parent: &mut Znode, cversion: i32, zxid: Zxid) {
 }
 
 /// A path's length as Java has it, and the data's.
-fn size_of_znode(znode: &Znode) -> u64 {
+pub(super) fn size_of_znode(znode: &Znode) -> u64 {
     let path = if znode.path.is_ascii() { znode.path.len() } else { znode.path.encode_utf16().count() };
     (path + znode.data_len()) as u64
 }

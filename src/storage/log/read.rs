@@ -14,11 +14,11 @@
 use bytes::Bytes;
 
 use super::format::{
-    FRAME_HEADER_LEN, FrameHeader, Position, SECTOR_LEN, SEGMENT_HEADER_LEN, SEGMENT_LEN_MAX, SegmentHeader, is_zero,
-    segment_name, segment_sequence,
+    FRAME_HEADER_LEN, FrameHeader, FrameLayout, Position, SECTOR_LEN, SEGMENT_HEADER_LEN, SEGMENT_LEN_MAX,
+    SegmentHeader, is_zero, segment_name, segment_sequence,
 };
 use super::marker::{MARKER_LEN, MARKER_NAME, Marker, Markers};
-use super::scan::{FrameCheck, Record, Records, Tail, check_frame, check_tail, check_unopened};
+use super::scan::{FrameCheck, Record, Records, Tail, check_frame, check_frame_within, check_tail, check_unopened};
 use crate::ids::Zxid;
 use crate::storage::disk::{BLOCK_LEN, Disk, DiskError, FileEntry, FileId};
 use crate::storage::epochs::Epochs;
@@ -201,8 +201,34 @@ impl LogIndex {
                 }));
             }
         };
-        Ok(Replay { index: self, next: start.unwrap_or(0), at, from, tail: None, unborn: None })
+        Ok(Replay {
+            index: self,
+            next: start.unwrap_or(0),
+            at,
+            open: None,
+            from,
+            tail: None,
+            unborn: None,
+            spare: Vec::new(),
+        })
     }
+}
+
+/// Judges what lies behind the last sound frame of the last segment, of which `rest` was read already.
+fn judge_tail(
+    disk: &mut dyn Disk,
+    name: &str,
+    info: &SegmentInfo,
+    at: Position,
+    rest: &[u8],
+) -> Result<Tail, StorageError> {
+    // The usual case, without all of it in memory: whole blocks of zeros to the end.
+    if is_zero(rest) && is_zero_from(disk, name, at.offset + rest.len() as u64, info.len)? {
+        return Ok(Tail::Clean);
+    }
+    let bytes = read_range(disk, name, 0, info.len as usize)?;
+    check_tail(&bytes, at.offset as usize, info.header.log_id, at)
+        .map_err(|(offset, what)| StorageError::damaged(name, offset, what))
 }
 
 /// What a segment's header says must agree with its name, its length and the segment that follows it.
@@ -278,30 +304,68 @@ pub(crate) fn read_full(disk: &mut dyn Disk, file: FileId, offset: u64, buffer: 
     Ok(done)
 }
 
-/// Reads the log segment by segment.
+/// Whether a file holds nothing but zeros from an offset (a multiple of [`BLOCK_LEN`]) up to `end`, or to its own end before.
+fn is_zero_from(disk: &mut dyn Disk, name: &str, offset: u64, end: u64) -> Result<bool, StorageError> {
+    let file = disk.open(name)?;
+    let mut bytes = vec![0; PIECE_LEN.min(usize::try_from(end.saturating_sub(offset)).unwrap_or(usize::MAX))];
+    let mut at = offset;
+    let result = loop {
+        let len = bytes.len().min(usize::try_from(end.saturating_sub(at)).unwrap_or(usize::MAX));
+        match read_full(disk, file, at, &mut bytes[..len]) {
+            Ok(0) => break Ok(true),
+            Ok(read) if !is_zero(&bytes[..read]) => break Ok(false),
+            Ok(read) => at += read as u64,
+            Err(error) => break Err(error.into()),
+        }
+    };
+    disk.close(file);
+    result
+}
+
+/// How much of a segment is read at a time.
+const PIECE_LEN: usize = 1 << 20;
+/// So many pieces' memory is kept for those to come, of those that are no longer than twice [`PIECE_LEN`].
+const SPARE_PIECES_MAX: usize = 8;
+
+/// Reads the log segment by segment, or in smaller pieces.
 ///
-/// Each call of [`Self::next_segment`] reads and judges one segment; what it gives back owns its bytes, so that it can be
-/// decoded on another thread. When there are no more, [`Self::finish`] tells where the log ends.
+/// Each call of [`Self::next_segment`] or [`Self::next_piece`] reads and judges as much; what it gives back owns its bytes, so
+/// that it can be decoded on another thread. When there are no more, [`Self::finish`] tells where the log ends.
 #[derive(Debug)]
 pub struct Replay<'a> {
     index: &'a LogIndex,
     next: usize,
     at: Position,
+    /// The next segment, if some of it was read.
+    open: Option<OpenSegment>,
     from: Zxid,
     /// What lies behind the last sound frame of the last segment.
     tail: Option<Tail>,
     /// The newest segment has a header and no frame: the write that was to open it did not arrive in full.
     unborn: Option<u64>,
+    /// Of pieces that nobody needs any more, for the next.
+    spare: Vec<Vec<u8>>,
 }
 
-/// The sound records of one segment.
+/// A segment of which some pieces were read.
+#[derive(Debug)]
+struct OpenSegment {
+    /// Behind the last frame that was judged.
+    at: Position,
+    /// What was read from there on.
+    ahead: Vec<u8>,
+}
+
+/// The sound records of one segment, or of a piece of it.
 #[derive(Debug)]
 pub struct ReplaySegment {
     /// File name.
     pub name: String,
-    /// Bytes of records, frame by frame: where they stand and how long they are.
+    /// Bytes of records, frame by frame: where they stand in the segment and how long they are.
     frames: Vec<(usize, usize)>,
     bytes: Vec<u8>,
+    /// Where the bytes begin in the segment.
+    base: usize,
     from: Zxid,
 }
 
@@ -310,13 +374,20 @@ impl ReplaySegment {
     pub fn records(&self) -> impl Iterator<Item = Record<'_>> {
         self.frames
             .iter()
-            .flat_map(|&(at, len)| Records::new(&self.bytes[at..at + len], at))
+            .flat_map(|&(at, len)| Records::new(&self.bytes[at - self.base..at - self.base + len], at))
             .filter(|record| record.zxid > self.from)
     }
 
     /// Bytes of records in it.
     pub fn records_len(&self) -> usize {
         self.frames.iter().map(|&(_, len)| len).sum()
+    }
+
+    /// Adds the piece that follows.
+    fn append(&mut self, other: Self) {
+        self.bytes.truncate(other.base - self.base);
+        self.bytes.extend_from_slice(&other.bytes);
+        self.frames.extend(other.frames);
     }
 }
 
@@ -326,11 +397,32 @@ impl Replay<'_> {
         self.index.segments.len() - self.next
     }
 
-    /// The next segment; nothing behind the last.
+    /// The next segment, or what is left of one that was begun; nothing behind the last.
     ///
     /// # Errors
     /// [`StorageError::Damaged`] where a frame is not sound although the log is known to go on behind it.
     pub fn next_segment(&mut self, disk: &mut dyn Disk) -> Result<Option<ReplaySegment>, StorageError> {
+        let Some(mut segment) = self.next_piece(disk)? else { return Ok(None) };
+        while self.open.is_some()
+            && let Some(piece) = self.next_piece(disk)?
+        {
+            segment.append(piece);
+        }
+        Ok(Some(segment))
+    }
+
+    /// Takes a piece back that nobody needs any more: its memory is used for the next.
+    pub fn recycle(&mut self, piece: ReplaySegment) {
+        if self.spare.len() < SPARE_PIECES_MAX && piece.bytes.capacity() <= 2 * PIECE_LEN {
+            self.spare.push(piece.bytes);
+        }
+    }
+
+    /// The next piece of a segment, of one frame at least; nothing behind the last. The last piece of a segment may be empty.
+    ///
+    /// # Errors
+    /// As those of [`Self::next_segment`].
+    pub fn next_piece(&mut self, disk: &mut dyn Disk) -> Result<Option<ReplaySegment>, StorageError> {
         let Some(info) = self.index.segments.get(self.next) else { return Ok(None) };
         let header = &info.header;
         let name = segment_name(header.sequence);
@@ -343,20 +435,35 @@ impl Replay<'_> {
         }
         let link = self.index.segments.get(self.next + 1).map(|above| above.header.previous);
         let read_len = link.map_or(info.len, |link| link.offset.min(info.len));
-        let bytes = read_range(disk, &name, 0, read_len as usize)?;
-        if (bytes.len() as u64) < read_len {
-            let what = format!("the file ends at {} instead of {read_len}", bytes.len());
-            return Err(StorageError::damaged(name, bytes.len() as u64, what));
-        }
-        let mut at = Position { sequence: header.sequence, offset: SEGMENT_HEADER_LEN as u64, ..header.previous };
+        let is_first = self.open.is_none();
+        let OpenSegment { mut at, ahead } = self.open.take().unwrap_or_else(|| OpenSegment {
+            at: Position { sequence: header.sequence, offset: SEGMENT_HEADER_LEN as u64, ..header.previous },
+            ahead: Vec::new(),
+        });
+        let mut bytes = self.spare.pop().unwrap_or_default();
+        bytes.clear();
+        bytes.extend_from_slice(&ahead);
+        let base = at.offset as usize;
+        self.read_on(disk, &name, base, &mut bytes, PIECE_LEN, read_len)?;
         let mut frames = Vec::new();
-        while at.offset < bytes.len() as u64 {
-            match check_frame(&bytes, at.offset as usize, header.log_id, at) {
+        let mut is_end = false;
+        while !is_end && at.offset < read_len {
+            let start = at.offset as usize - base;
+            let wanted = FrameHeader::decode(&bytes[start.min(bytes.len())..])
+                .map_or(SECTOR_LEN, |header| FrameLayout::of(header.records_len as usize).len);
+            if start + wanted > bytes.len() && ((base + bytes.len()) as u64) < read_len {
+                if !frames.is_empty() {
+                    break;
+                }
+                self.read_on(disk, &name, base, &mut bytes, start + wanted, read_len)?;
+                continue;
+            }
+            match check_frame_within(&bytes, base, at.offset as usize, header.log_id, at) {
                 FrameCheck::Good(frame) => {
                     frames.push((at.offset as usize + FRAME_HEADER_LEN, frame.header.records_len as usize));
                     at = frame.after;
                 }
-                _ if link.is_none() => break,
+                _ if link.is_none() => is_end = true,
                 FrameCheck::Bad { offset, what } => return Err(StorageError::damaged(name, offset, what)),
                 FrameCheck::Blank | FrameCheck::Torn { .. } => {
                     let what = format!("a frame did not arrive, but the log goes on in {}", self.following_name());
@@ -364,11 +471,24 @@ impl Replay<'_> {
                 }
             }
         }
+        if is_first
+            && !frames.is_empty()
+            && let Some(frame) = FrameHeader::decode(&bytes)
+            && frame.zxid_first != header.zxid_first
+        {
+            let offset = super::format::segment_field::ZXID_FIRST as u64;
+            return Err(StorageError::damaged(name, offset, "its first record is not the one that its header names"));
+        }
+        let rest = bytes.get(at.offset as usize - base..).unwrap_or_default();
+        if !is_end && at.offset < read_len {
+            self.open = Some(OpenSegment { at, ahead: rest.to_vec() });
+            return Ok(Some(ReplaySegment { name, frames, bytes, base, from: self.from }));
+        }
         let tail = match link {
             Some(_) => None,
-            None => Some(self.judge_tail(&bytes, at)?),
+            None => Some(judge_tail(disk, &name, info, at, rest)?),
         };
-        if frames.is_empty() {
+        if is_first && frames.is_empty() {
             if tail.is_none() {
                 return Err(StorageError::damaged(name, at.offset, "a segment without a frame"));
             }
@@ -377,12 +497,6 @@ impl Replay<'_> {
             self.unborn = Some(header.sequence);
             self.next += 1;
             return Ok(None);
-        }
-        if let Some(frame) = FrameHeader::decode(&bytes[SEGMENT_HEADER_LEN..])
-            && frame.zxid_first != header.zxid_first
-        {
-            let offset = super::format::segment_field::ZXID_FIRST as u64;
-            return Err(StorageError::damaged(name, offset, "its first record is not the one that its header names"));
         }
         if let Some(link) = link
             && link != at
@@ -393,18 +507,38 @@ impl Replay<'_> {
         self.at = at;
         self.next += 1;
         self.tail = tail;
-        Ok(Some(ReplaySegment { name, frames, bytes, from: self.from }))
+        Ok(Some(ReplaySegment { name, frames, bytes, base, from: self.from }))
+    }
+
+    /// Reads on behind the bytes, which begin at `base`, until they are `len`, or reach `end`.
+    fn read_on(
+        &self,
+        disk: &mut dyn Disk,
+        name: &str,
+        base: usize,
+        bytes: &mut Vec<u8>,
+        len: usize,
+        end: u64,
+    ) -> Result<(), StorageError> {
+        let have = bytes.len();
+        let len = len.min(usize::try_from(end.saturating_sub(base as u64)).unwrap_or(usize::MAX));
+        if len <= have {
+            return Ok(());
+        }
+        bytes.resize(len, 0);
+        let file = disk.open(name)?;
+        let read = read_full(disk, file, (base + have) as u64, &mut bytes[have..]);
+        disk.close(file);
+        let found = have + read?;
+        if found < len {
+            let found = (base + found) as u64;
+            return Err(StorageError::damaged(name, found, format!("the file ends at {found} instead of {end}")));
+        }
+        Ok(())
     }
 
     fn following_name(&self) -> String {
         self.index.segments.get(self.next + 1).map_or_else(String::new, |above| segment_name(above.header.sequence))
-    }
-
-    /// Judges what lies behind the last sound frame of the last segment.
-    fn judge_tail(&self, bytes: &[u8], at: Position) -> Result<Tail, StorageError> {
-        let Some(info) = self.index.segments.last() else { return Ok(Tail::Clean) };
-        check_tail(bytes, at.offset as usize, info.header.log_id, at)
-            .map_err(|(offset, what)| StorageError::damaged(segment_name(at.sequence), offset, what))
     }
 
     /// Where the log ends; reads what lies behind.
@@ -469,6 +603,10 @@ impl Replay<'_> {
                 // The core prepares the next segment only when the one before it is durably in use.
                 let what = format!("no sound frame, but {name} was prepared behind it");
                 return Err(StorageError::damaged(segment_name(expected - 1), 0, what));
+            }
+            if is_zero_from(disk, &name, 0, len.min(SEGMENT_LEN_MAX))? {
+                tail.prepared = Some((sequence, len));
+                continue;
             }
             let bytes = read_range(disk, &name, 0, len.min(SEGMENT_LEN_MAX) as usize)?;
             // Without any segment in use, the log's id is what the first frame says; the start of the chain confirms it.

@@ -104,8 +104,20 @@ pub enum FrameCheck<'a> {
 
 /// Looks at the frame at `at` of a segment, which is to continue the log `log_id` from `before`.
 pub fn check_frame(segment: &[u8], at: usize, log_id: u64, before: Position) -> FrameCheck<'_> {
+    check_frame_within(segment, 0, at, log_id, before)
+}
+
+/// As [`check_frame`], of a piece of the segment that begins at `base` and has all of the frame, or all that the segment has.
+pub(super) fn check_frame_within(
+    piece: &[u8],
+    base: usize,
+    at: usize,
+    log_id: u64,
+    before: Position,
+) -> FrameCheck<'_> {
     let bad = |offset: usize, what: String| FrameCheck::Bad { offset: offset as u64, what };
-    let Some(sector) = segment.get(at..).and_then(|rest| rest.get(..SECTOR_LEN)) else {
+    let rest = at.checked_sub(base).and_then(|start| piece.get(start..)).unwrap_or_default();
+    let Some(sector) = rest.get(..SECTOR_LEN) else {
         return bad(at, "the file ends where a frame may stand".to_owned());
     };
     if is_zero(sector) {
@@ -118,7 +130,7 @@ pub fn check_frame(segment: &[u8], at: usize, log_id: u64, before: Position) -> 
         return bad(at + field, what);
     }
     let layout = FrameLayout::of(header.records_len as usize);
-    let Some(frame) = segment.get(at..).and_then(|rest| rest.get(..layout.len)) else {
+    let Some(frame) = rest.get(..layout.len) else {
         return bad(at, format!("a frame of {} bytes, longer than the rest of the file", layout.len));
     };
     match check_sectors(frame, layout) {

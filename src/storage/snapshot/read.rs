@@ -11,6 +11,8 @@ use crate::storage::log::read::read_full;
 const READ_LEN: usize = 256 << 10;
 /// The same for those who read beside other work.
 const FEED_LEN: usize = 64 << 10;
+/// So many frames' memory is kept for the next, of those that are no longer than [`READ_LEN`].
+const SPARE_FRAMES_MAX: usize = 64;
 
 /// A frame with records.
 #[derive(Debug)]
@@ -41,6 +43,8 @@ pub struct SnapshotReader {
     ahead: Vec<u8>,
     /// How many of them were judged already.
     used: usize,
+    /// Of a frame that nobody needs any more, for the next.
+    spare: Vec<Vec<u8>>,
 }
 
 impl SnapshotReader {
@@ -67,7 +71,7 @@ impl SnapshotReader {
 
     /// For a file that is already open, header not yet read.
     pub(crate) fn of_file(name: String, file: FileId, zxid: Zxid) -> Self {
-        Self { name, file, judge: SnapshotJudge::new(zxid), ahead: Vec::new(), used: 0 }
+        Self { name, file, judge: SnapshotJudge::new(zxid), ahead: Vec::new(), used: 0, spare: Vec::new() }
     }
 
     /// What the header says.
@@ -157,7 +161,9 @@ impl SnapshotReader {
             .map_err(|what| StorageError::damaged(&self.name, offset, what))?;
         self.read_ahead(disk, len)?;
         let end = (self.used + len).min(self.ahead.len());
-        let bytes = self.ahead[self.used..end].to_vec();
+        let mut bytes = self.spare.pop().unwrap_or_default();
+        bytes.clear();
+        bytes.extend_from_slice(&self.ahead[self.used..end]);
         let info =
             self.judge.frame(&bytes).map_err(|(offset, what)| StorageError::damaged(&self.name, offset, what))?;
         self.used = end;
@@ -179,6 +185,13 @@ impl SnapshotReader {
         let read = read_full(disk, self.file, self.judge.offset() + have as u64, &mut self.ahead[have..])?;
         self.ahead.truncate(have + read);
         Ok(())
+    }
+
+    /// Takes a frame back that nobody needs any more: its memory is used for the next.
+    pub fn recycle(&mut self, frame: SnapshotFrame) {
+        if self.spare.len() < SPARE_FRAMES_MAX && frame.bytes.capacity() <= READ_LEN {
+            self.spare.push(frame.bytes);
+        }
     }
 
     /// Closes the file.

@@ -34,6 +34,9 @@ use super::pool::Pool;
 /// Emptied bags kept for the next versions, so that a cut for each write does not allocate.
 const SPARE_BAGS_MAX: usize = 16;
 
+/// The number of the first version that is cut.
+const FIRST_VERSION: u64 = 1;
+
 /// Keeps one version alive: whatever is reachable from its roots stays as it is until the last clone is dropped.
 ///
 /// May outlive the [`Heap`].
@@ -123,7 +126,7 @@ impl Heap {
     pub fn new(seed: u64) -> Self {
         Self {
             seed,
-            current: 1,
+            current: FIRST_VERSION,
             versions: VecDeque::new(),
             spare_bags: Vec::new(),
             graveyard: Arc::default(),
@@ -224,6 +227,20 @@ impl Heap {
             });
             version.abandoned |= version.number > to;
         }
+    }
+
+    /// Takes over another heap's nodes, for maps that were built beside this heap's and are its own from here on.
+    ///
+    /// # Panics
+    /// If they hash differently, or one of them has ended a version: the other's would mean something else.
+    pub(super) fn absorb(&mut self, mut other: Self) {
+        assert!(self.seed == other.seed, "the other heap's maps hash with another seed");
+        let is_uncut = |heap: &Self| heap.versions.is_empty() && heap.current == FIRST_VERSION;
+        assert!(is_uncut(self) && is_uncut(&other), "a version was cut of one of the heaps");
+        self.pool.absorb(mem::replace(&mut other.pool, Pool::new()));
+        let HeapStats { nodes, bytes, .. } = mem::take(&mut other.stats);
+        self.stats.nodes += nodes;
+        self.stats.bytes += bytes;
     }
 
     /// What the heap holds.

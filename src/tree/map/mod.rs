@@ -25,6 +25,7 @@
 //! - Within a version a map has one owner: of an entry that was cloned with its nested maps, only one copy lives on.
 //!   [`Map::get_mut`] does this; do not clone an entry with nested maps to insert it again.
 
+mod bulk;
 mod hash;
 mod heap;
 mod iter;
@@ -36,10 +37,14 @@ mod tests;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
+pub use bulk::{Leaves, Scratch};
 pub use hash::{hash_bytes, hash_str};
 pub use heap::{Heap, HeapStats, Pin};
 pub use iter::{Cursor, Iter};
-use node::{BUCKET_JOIN, BUCKET_SPLIT, Branch, Bucket, Child, DEPTH_MAX, FANOUT, Leaf, Node, Slot, digit, tag};
+use node::{
+    BUCKET_JOIN, BUCKET_SPLIT, Branch, Bucket, Child, DEPTH_MAX, FANOUT, Leaf, Node, Slot, digit, digit_of_rank, rank,
+    tag,
+};
 
 /// What a map holds: a value that carries its key.
 pub trait Entry: Clone + Send + Sync + 'static {
@@ -390,11 +395,12 @@ impl<E: Entry> Map<E> {
             let put = if len >= BUCKET_SPLIT && trail.depth < DEPTH_MAX {
                 let mut leaves: Vec<(u64, Slot)> = Vec::with_capacity(len + 1);
                 for &slot in bucket.slots() {
-                    leaves.push((E::hash(slot.as_leaf::<E>().as_ref().entry.key(), heap.seed()), slot));
+                    leaves.push((rank(E::hash(slot.as_leaf::<E>().as_ref().entry.key(), heap.seed())), slot));
                 }
-                leaves.push((hash, new));
+                leaves.push((rank(hash), new));
+                leaves.sort_unstable_by_key(|&(rank, _)| rank);
                 heap.retire(Node::bucket(bucket));
-                heap.split(&mut leaves, trail.depth)
+                heap.build(&leaves, trail.depth)
             } else if own && !bucket.is_full() {
                 bucket.push(new);
                 Slot::bucket(bucket)
@@ -465,10 +471,12 @@ impl Heap {
         }
     }
 
-    /// One slot for leaves with their hashes, at `depth`; at least one leaf.
-    fn split(&mut self, leaves: &mut [(u64, Slot)], depth: usize) -> Slot {
-        if let [(_, leaf)] = leaves {
-            return *leaf;
+    /// One slot for leaves in the order of their ranks, which agree in all digits above `depth`.
+    fn build(&mut self, leaves: &[(u64, Slot)], depth: usize) -> Slot {
+        match leaves {
+            [] => return Slot::EMPTY,
+            [(_, leaf)] => return *leaf,
+            _ => {}
         }
         if leaves.len() <= BUCKET_SPLIT || depth == DEPTH_MAX {
             let bucket = self.new_bucket(&[], leaves.len());
@@ -478,10 +486,13 @@ impl Heap {
                 return Slot::bucket(bucket);
             }
         }
-        leaves.sort_unstable_by_key(|&(hash, _)| digit(hash, depth));
         let mut slots = [Slot::EMPTY; FANOUT];
-        for group in leaves.chunk_by_mut(|a, b| digit(a.0, depth) == digit(b.0, depth)) {
-            slots[digit(group[0].0, depth)] = self.split(group, depth + 1);
+        let mut rest = leaves;
+        for (digit, slot) in slots.iter_mut().enumerate() {
+            let len = rest.partition_point(|&(rank, _)| digit_of_rank(rank, depth) <= digit);
+            let (group, behind) = rest.split_at(len);
+            *slot = self.build(group, depth + 1);
+            rest = behind;
         }
         self.new_branch(&slots)
     }

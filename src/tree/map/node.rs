@@ -59,6 +59,21 @@ pub(super) fn digit(hash: u64, depth: usize) -> usize {
     (hash >> (depth as u32 * FANOUT_BITS)) as usize % FANOUT
 }
 
+/// A hash with its digits in reverse order, the first as the most significant: who sorts by it has the order of the trie.
+#[inline(always)]
+pub(super) fn rank(hash: u64) -> u64 {
+    const LOW: u64 = 0x0f0f_0f0f_0f0f_0f0f;
+    const { assert!(FANOUT_BITS == 4) };
+    let bytes = hash.swap_bytes();
+    (bytes & LOW) << FANOUT_BITS | (bytes >> FANOUT_BITS) & LOW
+}
+
+/// [`digit`] of the hash whose rank it is.
+#[inline(always)]
+pub(super) fn digit_of_rank(rank: u64, depth: usize) -> usize {
+    (rank >> (u64::BITS - FANOUT_BITS - depth as u32 * FANOUT_BITS)) as usize % FANOUT
+}
+
 /// The bits of a hash that no level uses.
 #[inline(always)]
 pub(super) fn tag(hash: u64) -> u16 {

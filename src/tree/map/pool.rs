@@ -35,6 +35,8 @@ pub(super) struct Pool {
     /// The rest of the newest chunk.
     rest: *mut u8,
     rest_len: usize,
+    /// The rests of the newest chunks of pools that this one took over.
+    other_rests: Vec<(NonNull<u8>, usize)>,
     chunks: Vec<(NonNull<u8>, Layout)>,
     chunks_len: usize,
 }
@@ -46,7 +48,14 @@ unsafe impl Sync for Pool {}
 
 impl Pool {
     pub(super) fn new() -> Self {
-        Self { free: [ptr::null_mut(); CLASSES], rest: ptr::null_mut(), rest_len: 0, chunks: Vec::new(), chunks_len: 0 }
+        Self {
+            free: [ptr::null_mut(); CLASSES],
+            rest: ptr::null_mut(),
+            rest_len: 0,
+            other_rests: Vec::new(),
+            chunks: Vec::new(),
+            chunks_len: 0,
+        }
     }
 
     /// The free list of a layout; none if the system's allocator serves it.
@@ -103,6 +112,10 @@ impl Pool {
     /// Begins a new chunk; what was left of the last one, less than a node, is given up.
     #[cold]
     fn add_chunk(&mut self) {
+        if let Some((rest, len)) = self.other_rests.pop() {
+            (self.rest, self.rest_len) = (rest.as_ptr(), len);
+            return;
+        }
         let len = self.chunks_len.clamp(CHUNK_LEN_MIN, CHUNK_LEN_MAX);
         let huge = len == HUGE_PAGE_LEN;
         let align = if huge { HUGE_PAGE_LEN } else { 64 };
@@ -117,6 +130,26 @@ impl Pool {
         self.chunks.push((chunk, layout));
         self.chunks_len += len;
         (self.rest, self.rest_len) = (chunk.as_ptr(), len);
+    }
+
+    /// Takes over another pool's memory, with all nodes that are in it.
+    pub(super) fn absorb(&mut self, mut other: Self) {
+        for (own, theirs) in self.free.iter_mut().zip(&mut other.free) {
+            while let Some(node) = NonNull::new(*theirs) {
+                // SAFETY: what is in a free list is a free node of that pool, written by `free`, and in no other list.
+                unsafe {
+                    *theirs = node.as_ref().next;
+                    (*node.as_ptr()).next = *own;
+                }
+                *own = node.as_ptr();
+            }
+        }
+        // Those too short for every node would be met at a node that does not fit.
+        let rests = [(NonNull::new(other.rest), other.rest_len)];
+        let rests = rests.into_iter().filter_map(|(rest, len)| Some((rest?, len))).chain(other.other_rests.drain(..));
+        self.other_rests.extend(rests.filter(|&(_, len)| len >= POOLED_MAX.max(STEP)));
+        self.chunks.append(&mut other.chunks);
+        self.chunks_len += other.chunks_len;
     }
 
     /// Gives the chunks up without freeing them, for nodes that stay in use for ever.
@@ -166,6 +199,23 @@ mod tests {
             }
         }
         assert!(pool.chunks_len < 2 << 20, "memory is not used again: {}", pool.chunks_len);
+        // In another pool's hands it is as well.
+        let mut heir = Pool::new();
+        let layout = Layout::from_size_align(64, 8).unwrap();
+        held.push((heir.allocate(layout), layout, 0));
+        heir.absorb(pool);
+        let (mut pool, before) = (heir, held.len());
+        for round in 0..1000usize {
+            let block = pool.allocate(layout);
+            // SAFETY: a fresh block of this length.
+            unsafe { block.write_bytes(round as u8, 64) };
+            held.push((block, layout, round as u8));
+        }
+        for &(block, layout, mark) in &held[before..] {
+            // SAFETY: held until now, and written in full.
+            let bytes = unsafe { std::slice::from_raw_parts(block.as_ptr(), layout.size()) };
+            assert!(bytes.iter().all(|&byte| byte == mark), "another block was written over this one");
+        }
         for (block, layout, _) in held {
             // SAFETY: from this pool with this layout, and not used again.
             unsafe { pool.free(block, layout) };

@@ -8,6 +8,8 @@ use std::thread;
 
 use super::*;
 
+mod bulk;
+
 /// A small generator (xorshift64*), so that a failure is replayed by its seed.
 struct Random(u64);
 
