@@ -276,7 +276,7 @@ mod tests {
         assert_eq!(said(&[(ACCEPTED_NAME, "6\n"), (CURRENT_NAME, "5\r\n")], 4), Ok((6, 5)), "as an editor leaves them");
     }
 
-    /// 2307, 4269: a server whose power went while it saved an epoch starts again.
+    /// 2307, 4269, 2354: a server whose power went while it saved an epoch starts again.
     #[test]
     fn a_current_epoch_without_its_name_counts_where_the_history_needs_it() {
         let unnamed = "currentEpoch.tmp";
