@@ -573,3 +573,27 @@ fn zookeeper_4541_4712_4502_nobody_votes_before_the_log_has_what_was_applied() {
     world.run(70_000);
     assert_eq!(world.standings()[..2], [Standing::Following, Standing::Leading]);
 }
+
+/// Whoever connects to the quorum port can announce a packet of any length that is allowed: it costs what has come, and little of it.
+#[test]
+fn a_stranger_at_the_quorum_port_holds_little_memory() {
+    let mut world = World::new();
+    world.run(2_000);
+    let now = world.now();
+    let replica = world.servers.get_mut(&3).unwrap();
+    let link = LinkId(999);
+    replica.handle(now, Event::LinkOpened(link));
+    let mut packet = Vec::new();
+    let data = Bytes::from(vec![0; 900 << 10]);
+    let kind = crate::wire::quorum::PacketType::FOLLOWERINFO;
+    crate::wire::quorum::QuorumPacket::with_data(kind, Zxid::ZERO, data).encode(&mut packet);
+    let mut taken = 0;
+    for piece in packet.chunks(16 << 10) {
+        replica.handle(now, Event::LinkBytes(link, piece.to_vec()));
+        taken += piece.len();
+        if std::iter::from_fn(|| replica.poll_action()).any(|action| matches!(action, Action::CloseLink(LinkId(999)))) {
+            break;
+        }
+    }
+    assert!(taken <= 128 << 10, "closed after {taken} bytes");
+}
