@@ -69,8 +69,9 @@ mod tests {
         Vote { leader: ServerId(leader), zxid: Zxid(zxid), peer_epoch, election_epoch: 1, state, version: 2 }
     }
 
+    /// ZOOKEEPER-1082: the epoch of a history counts before its length.
     #[test]
-    fn better_is_epoch_then_zxid_then_id() {
+    fn better_is_epoch_then_zxid_then_id_1082() {
         let members = Membership::parse_text("server.1=a:1:2\nserver.2=b:1:2\nserver.3=c:1:2").unwrap();
         let ascending = [vote(3, 9, 0), vote(2, 1, 1), vote(3, 1, 1), vote(1, 2, 1), vote(1, -5, 2)];
         for (place, one) in ascending.iter().enumerate() {

@@ -265,7 +265,7 @@ mod tests {
         assert_eq!(said(&[(ACCEPTED_NAME, "6\n"), (CURRENT_NAME, "5\r\n")], 4), Ok((6, 5)), "as an editor leaves them");
     }
 
-    /// 2307, 4269: a server whose power went while it saved an epoch starts again, with what was or with what was to be.
+    /// 2307, 4269, 2354: a server whose power went while it saved an epoch starts again, with what was or with what was to be.
     #[test]
     fn a_cut_at_every_step_of_a_save_leaves_one_or_the_other() {
         let texts = [(ACCEPTED_NAME, "3"), (CURRENT_NAME, "2")];

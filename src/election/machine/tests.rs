@@ -213,7 +213,7 @@ fn a_laggard_is_told_and_does_not_count() {
 }
 
 #[test]
-fn a_server_that_lost_its_data_believes_nobody_and_is_not_believed() {
+fn a_server_that_lost_its_data_believes_nobody_and_is_not_believed_2325() {
     let mut election = Election::new(options(2, plain(3, 0)));
     election.start(at(0), Zxid(-1), Epoch(0));
     for from in [1, 3] {

@@ -232,8 +232,9 @@ fn apaches_leader_gives_no_zxid_to_what_it_cannot_read() {
     assert_eq!(pipeline.zxid(), Zxid(1));
 }
 
+/// 2846: a state that is not the leader's is noticed at the next record that has a digest.
 #[test]
-fn data_tree_compare_digest() {
+fn zookeeper_2846_data_tree_compare_digest() {
     let mut bench = Bench::new();
     let mut pipeline = follower(&Options::default());
     pipeline.follow(MONO, &first_record(&bench), &mut Vec::new()).expect("a record that can be followed");

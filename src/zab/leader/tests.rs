@@ -138,8 +138,9 @@ fn propose(leader: &mut Leader, counter: u32) -> Zxid {
     zxid
 }
 
+/// 1291: the leader saves the epoch before it proposes it.
 #[test]
-fn zk1319_the_epoch_is_saved_before_it_is_said() {
+fn zk1319_zk1291_the_epoch_is_saved_before_it_is_said() {
     let mut leader = decided();
     leader.link_opened(NOW, B);
     assert_eq!(feed(&mut leader, B, follower_info(3, 4)), [], "it waits for the disk");
@@ -151,8 +152,9 @@ fn zk1319_the_epoch_is_saved_before_it_is_said() {
     assert_eq!(actions(&mut leader), [sent(A, said.clone()), sent(B, said)]);
 }
 
+/// 1343: also above what the learners have accepted, whatever the leader has.
 #[test]
-fn the_epoch_is_above_all_that_a_quorum_has_accepted() {
+fn zk1343_the_epoch_is_above_all_that_a_quorum_has_accepted() {
     let mut leader = new();
     leader.link_opened(NOW, A);
     leader.link_opened(NOW, B);
@@ -208,8 +210,9 @@ fn after_the_epochs_quorum_even_a_longer_tail_may_join_and_is_cut() {
     assert_eq!(caused[0], sent(B, packet(PacketType::TRUNC, zxid(4, 7))));
 }
 
+/// 335, 1081: what a leader begins with is its own history of the new epoch, by its saved epoch.
 #[test]
-fn zk4643_the_leaders_own_vote_waits_for_its_current_epoch() {
+fn zk4643_zk335_zk1081_the_leaders_own_vote_waits_for_its_current_epoch() {
     let mut leader = synchronising();
     assert_eq!(feed(&mut leader, A, ack(START)), [], "a quorum of followers is not enough");
     assert_eq!(leader.phase(), LeaderPhase::SavingCurrent);
@@ -355,8 +358,9 @@ fn an_ack_counts_only_on_the_link_on_which_it_came() {
     assert_eq!(feed(&mut leader, B, ack(first)).last(), Some(&LeaderAction::Commit { through: first }));
 }
 
+/// 2789 wanted longer counters instead.
 #[test]
-fn zk1277_the_leader_steps_down_before_the_counter_overflows() {
+fn zk1277_zk2789_the_leader_steps_down_before_the_counter_overflows() {
     let mut leader = established();
     leader.last_proposed = zxid(5, u32::MAX - 2);
     leader.propose(NOW, zxid(5, u32::MAX - 1), Bytes::new(), true);

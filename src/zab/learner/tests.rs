@@ -172,8 +172,9 @@ fn zk4646_zk3911_zk3023_new_leader_is_acknowledged_after_the_history_is_durable(
     assert_eq!(actions(&mut learner), [ack(START)]);
 }
 
+/// 1282: at NEWLEADER, not at UPTODATE.
 #[test]
-fn zk4643_zk4785_current_epoch_is_saved_after_the_history_and_before_the_ack() {
+fn zk4643_zk4785_zk1282_current_epoch_is_saved_after_the_history_and_before_the_ack() {
     let mut learner = in_diff(false);
     feed(&mut learner, [proposal(zxid(4, 8)), commit(zxid(4, 8)), new_leader()]);
     // Not even a stray report lets it go on.

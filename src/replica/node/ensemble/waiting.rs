@@ -184,3 +184,44 @@ impl WaitingLines {
         self.newest.remove(&session);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SESSION: SessionId = SessionId(7);
+    const CONNECTION: ConnectionId = ConnectionId { shard: 0, slot: 1, generation: 1 };
+
+    fn waiting(xid: i32, op: OpCode) -> Waiting {
+        Waiting::new(CONNECTION, Xid(xid), op)
+    }
+
+    fn unsent(path: Option<&str>) -> Unsent {
+        Unsent { body: Bytes::new(), identities: Vec::new(), path: path.map(str::to_owned) }
+    }
+
+    /// 1863, 4537: a client is answered in the order of its requests, whichever answer is there first, and none is forgotten.
+    #[test]
+    fn zookeeper_1863_4537_answers_go_out_in_the_order_of_the_requests() {
+        let mut lines = WaitingLines::default();
+        lines.push(SESSION, waiting(1, OpCode::SET_DATA).unsent(unsent(None)));
+        lines.push(SESSION, waiting(2, OpCode::SYNC).unsent(unsent(Some("/a"))));
+        lines.push(SESSION, waiting(3, OpCode::SET_DATA).unsent(unsent(None)));
+        lines.push(SESSION, waiting(4, OpCode::SET_DATA).answered(b"four".to_vec(), false));
+        let sent: Vec<i32> = std::iter::from_fn(|| lines.next_to_send(SESSION)).map(|(_, xid, _)| xid.0).collect();
+        assert_eq!(sent, [1, 2], "what comes behind a sync waits for it");
+        // The sync is back before the write that was sent before it.
+        assert_eq!(lines.sync_done(Zxid(9)), Some(SESSION));
+        assert!(lines.pop_answered(SESSION).is_none());
+        assert!(lines.front(SESSION, 3).is_none(), "a transaction of a later request answers nothing now");
+        assert_eq!(lines.front(SESSION, 1).map(|waiting| waiting.xid), Some(Xid(1)));
+        lines.pop(SESSION);
+        let (answered, _) = lines.pop_answered(SESSION).expect("the sync is next");
+        assert_eq!(answered.xid, Xid(2));
+        assert!(lines.pop_answered(SESSION).is_none(), "3 is not answered");
+        assert_eq!(lines.next_to_send(SESSION).map(|(_, xid, _)| xid), Some(Xid(3)));
+        lines.pop(SESSION);
+        assert_eq!(lines.pop_answered(SESSION).map(|(_, answer)| answer.frame), Some(b"four".to_vec()));
+        assert!(lines.pop_answered(SESSION).is_none());
+    }
+}
