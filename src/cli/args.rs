@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::bench::BenchArgs;
 use super::shell::ShellArgs;
 use crate::ids::Zxid;
 
@@ -14,6 +15,7 @@ Examples:
   zoo-server run 2181 /var/lib/zoo          client port and data folder, as ZooKeeperServerMain takes them
   zoo-server run -D clientPort=0 --check    what a configuration comes to, without starting
   zoo-server shell -server localhost:2181 ls /
+  zoo-server bench mix --rate 20000         throughput and latency of any ZooKeeper server
   zoo-server log verify data                is the log whole and unbroken?
 
 Exit codes:
@@ -76,6 +78,8 @@ pub(super) enum Command {
     Run(RunArgs),
     /// Talk to a server, in the words of zkCli.
     Shell(ShellArgs),
+    /// Put load on any ZooKeeper server, and measure it.
+    Bench(Box<BenchArgs>),
     /// Look into the log.
     #[command(subcommand)]
     Log(LogCommand),

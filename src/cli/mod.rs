@@ -1,6 +1,7 @@
 //! The operator's words: the command line and what it starts.
 
 mod args;
+mod bench;
 pub mod client;
 mod describe;
 mod folder;
@@ -42,6 +43,7 @@ pub fn main() -> ExitCode {
     match cli.command.unwrap_or_else(|| Command::Run(RunArgs::default())) {
         Command::Run(args) => run::run(&args),
         Command::Shell(args) => shell::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Log(command) => log::run(&command),
         Command::Snapshot(command) => snapshot::run(&command),
     }

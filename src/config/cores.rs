@@ -4,6 +4,11 @@
 //! shards and a lone write is fastest when they are side by side; with more each has its own. Every other core is a shard.
 //! The first cores go to replica and log: they are the ones that a small machine has, so the layout of a large one is the
 //! small one's, grown.
+//!
+//! With one or two cores every core is a shard, the first beside replica and log. A lone client is dealt to the first shard, so
+//! that its write meets no core that has to be woken: on this project's machine (2 cores, virtual) a quarter of all lone writes
+//! take less than 235 us that way, and 340 us with a single shard on the other core. Pipelined writes gain, too (200,000 to
+//! 260,000 a second against 160,000 to 180,000 on a busy day); pipelined reads lose up to a sixth.
 
 use super::error::{ConfigError, ErrorKind};
 
@@ -12,6 +17,9 @@ pub const SHARDS_MAX: usize = 256;
 
 /// With this many cores or fewer, replica and log share one, and nothing spins.
 const SHARED_CORES_MAX: usize = 4;
+
+/// With this many cores or fewer, every core is a shard.
+const SHARD_EVERYWHERE_CORES_MAX: usize = 2;
 
 /// Microseconds that a replica or log with a core of its own looks for work before it sleeps, if nothing else is said. A
 /// wake-up across cores costs 5 to 40 us, and to wait as long as the sleep would cost is never worse than twice the best.
@@ -72,7 +80,8 @@ impl Cores {
             None => available[1],
         };
         let free: Vec<_> = available.iter().copied().filter(|&core| core != replica && core != log).collect();
-        let mut pool = if free.is_empty() { available.to_vec() } else { free };
+        let everywhere = free.is_empty() || available.len() <= SHARD_EVERYWHERE_CORES_MAX;
+        let mut pool = if everywhere { available.to_vec() } else { free };
         if let Some(cores) = &settings.shard_cores {
             for &core in cores {
                 check("zoo.shard.cores", core)?;
@@ -128,7 +137,8 @@ mod tests {
     fn defaults_follow_the_number_of_cores() {
         let cores = |n: usize| lay_out(&(0..n).collect::<Vec<_>>(), CoreSettings::default());
         assert_eq!(cores(1), Cores { shards: vec![0], replica: 0, log: 0, spin_us: 0 });
-        assert_eq!(cores(2), Cores { shards: vec![1], replica: 0, log: 0, spin_us: 0 });
+        assert_eq!(cores(2), Cores { shards: vec![0, 1], replica: 0, log: 0, spin_us: 0 });
+        assert_eq!(cores(3), Cores { shards: vec![1, 2], replica: 0, log: 0, spin_us: 0 });
         assert_eq!(cores(4), Cores { shards: vec![1, 2, 3], replica: 0, log: 0, spin_us: 0 });
         assert_eq!(cores(5), Cores { shards: vec![2, 3, 4], replica: 0, log: 1, spin_us: SPIN_US_DEFAULT });
         assert_eq!(cores(300).shards.len(), SHARDS_MAX);

@@ -52,6 +52,8 @@ pub struct Options {
     pub ring_depth: usize,
     /// Bytes that glommio locks for I/O buffers, three times. Sockets use none: the least it takes.
     pub io_memory: usize,
+    /// How long a turn on a contended core may be ([`limits::take_short_turns`]); the shorter, the sooner it runs once woken.
+    pub turn: Duration,
 }
 
 impl Default for Options {
@@ -62,6 +64,7 @@ impl Default for Options {
             tick: Duration::from_millis(50),
             ring_depth: 1024,
             io_memory: 64 * 1024,
+            turn: Duration::from_micros(300),
         }
     }
 }
@@ -151,6 +154,7 @@ where
                     return;
                 }
             };
+            limits::take_short_turns(options.turn);
             executor.run(async move {
                 glommio::timer::sleep(Duration::from_millis(1)).await;
                 let local = Local::install(bell);
@@ -360,6 +364,13 @@ impl Local {
         let place = &mut self.slots.borrow_mut().wakers[slot as usize];
         if !place.as_ref().is_some_and(|known| known.will_wake(waker)) {
             *place = Some(waker.clone());
+        }
+    }
+
+    /// Wakes who waits on the slot, from this executor itself.
+    pub(crate) fn wake_slot(&self, slot: u32) {
+        if let Some(waker) = &self.slots.borrow().wakers[slot as usize] {
+            waker.wake_by_ref();
         }
     }
 

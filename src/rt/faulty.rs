@@ -3,6 +3,7 @@
 //! The operation is not carried out, which is what EIO means at worst. Everything else goes to the disk below.
 
 use std::str::FromStr;
+use std::time::Duration;
 
 use crate::storage::disk::{Completion, Disk, DiskError, FileEntry, FileId, Operation};
 
@@ -68,7 +69,9 @@ impl<D: Disk> FaultyDisk<D> {
             (FaultKind::Write | FaultKind::Full | FaultKind::Panic, Operation::Write { .. }) => true,
             (FaultKind::Sync, Operation::Write { durable, .. }) => *durable,
             (FaultKind::Sync, Operation::Sync) => true,
-            (FaultKind::Write | FaultKind::Full | FaultKind::Panic, Operation::Sync) => false,
+            (FaultKind::Write | FaultKind::Full | FaultKind::Panic, Operation::Sync) | (_, Operation::Read { .. }) => {
+                false
+            }
         };
         self.seen += u64::from(counts);
         counts && self.seen >= self.fault.from
@@ -153,9 +156,16 @@ impl<D: Disk> Disk for FaultyDisk<D> {
                 Completion { token, block: Some(block), result: Err(self.fail(file, "write", offset)) }
             }
             Operation::Sync => Completion { token, block: None, result: Err(self.fail(file, "sync", 0)) },
+            Operation::Read { .. } => panic!("a read is never hit"),
         };
         self.failed.push(failed);
         Ok(())
+    }
+
+    fn pause(&mut self, limit: Duration) {
+        if self.failed.is_empty() {
+            self.disk.pause(limit);
+        }
     }
 
     fn wait(&mut self, block: bool, done: &mut Vec<Completion>) -> Result<(), DiskError> {

@@ -78,7 +78,11 @@ impl Shared {
     fn wake_receiver(&self) {
         if self.waiting.load(Ordering::SeqCst) && self.waiting.swap(false, Ordering::SeqCst) {
             match self.owner.get() {
-                Some(Owner::Slot { bell, slot }) => bell.wake(*slot),
+                Some(Owner::Slot { bell, slot }) => match Local::try_current() {
+                    // Both ends on one executor: no bell, no system call.
+                    Some(local) if Arc::ptr_eq(bell, local.bell()) => local.wake_slot(*slot),
+                    _ => bell.wake(*slot),
+                },
                 Some(Owner::Thread(thread)) => thread.unpark(),
                 None => panic!("an inbox is waited on by nobody"),
             }
@@ -408,6 +412,31 @@ mod tests {
         }
         drop(sender);
         handle.join().expect("all arrived");
+    }
+
+    #[test]
+    fn tasks_of_one_executor_wake_each_other_without_the_bell() {
+        const ROUNDS: u64 = 20_000;
+        let handle = spawn("alone", None, Options::default(), || async {
+            let (ask, mut asked) = channel::<u64>(1);
+            let (answer, mut answered) = channel(1);
+            spawn_local(async move {
+                let mut batch = Vec::new();
+                while asked.recv_many(&mut batch, 8).await.is_ok() {
+                    for question in batch.drain(..) {
+                        answer.send(question + 1).await.expect("the asker lives");
+                    }
+                }
+            });
+            let mut batch = Vec::new();
+            for number in 0..ROUNDS {
+                ask.send(number).await.expect("the answerer lives");
+                assert_eq!(answered.recv_many(&mut batch, 8).await, Ok(1));
+                assert_eq!(batch.pop(), Some(number + 1));
+            }
+        })
+        .expect("starts");
+        handle.join().expect("ends well");
     }
 
     #[test]

@@ -13,6 +13,7 @@
 //! | [`ring`] | the data folder on io_uring and O_DIRECT, for the log thread |
 //! | [`faulty`] | a disk that fails on purpose |
 //! | [`selftest`], [`limits`] | what the machine lets us do |
+//! | [`poller`] | epoll over plain sockets, for the load generator |
 //! | [`clock`], [`signal`] | the time; SIGTERM and its like |
 
 mod bell;
@@ -22,6 +23,7 @@ pub mod faulty;
 pub mod inbox;
 pub mod limits;
 pub mod listener;
+pub mod poller;
 pub mod process;
 pub mod resolver;
 pub mod ring;

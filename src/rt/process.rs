@@ -2,6 +2,7 @@
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::Path;
+use std::time::Duration;
 use std::{env, fs};
 
 /// Eight random bytes, for what must not be guessed or must not meet again: seeds of hashes, the name of a log.
@@ -21,6 +22,14 @@ pub fn random_bytes<const N: usize>() -> [u8; N] {
     let len = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), N, 0) };
     assert_eq!(usize::try_from(len), Ok(N), "the kernel gives no randomness");
     bytes
+}
+
+/// The processor time that this process has used so far, all its threads together.
+pub fn cpu_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: a valid struct to write to. The clock is there on every Linux, so the call cannot fail.
+    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// Bytes of all files below a folder; what cannot be read counts as nothing.
@@ -90,6 +99,9 @@ mod tests {
     #[test]
     fn a_process_knows_itself() {
         assert_ne!(random(), random());
+        let used = cpu_time();
+        while cpu_time() == used {}
+        assert!(cpu_time() > used);
         assert_ne!(random_bytes::<32>(), random_bytes::<32>());
         assert!(open_files().is_some_and(|files| files >= 3));
         assert!(memory().is_some_and(|(resident, most)| resident > 0 && resident < most));

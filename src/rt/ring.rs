@@ -20,6 +20,10 @@
 //! | pwrite, fdatasync, no ring | 91 - 111 | 125 |
 //! | ring: write alone | 62 | 64 |
 //!
+//! So there a durable write is not given to the ring at all: what comes while the thread waits for it collects into the next one in
+//! any case, and whatever else is under way (a snapshot's slice, a segment being prepared) can wait to be collected. The kernel
+//! completes a write of the ring in a worker thread on whichever core the interrupt came to; a call is completed where it waits.
+//!
 //! An fsync entry goes to a worker thread of the ring, which costs two thread switches: right for a sync in the background
 //! ([`Operation::Sync`]), not for a commit. Registered buffers and files gain less than the runs differ by, and would forbid
 //! storage its own buffers; they are not used. Into blocks that were only reserved a durable write takes 140 - 260 µs:
@@ -167,6 +171,8 @@ pub struct Ring {
     under_way: [Option<UnderWay>; UNDER_WAY_MAX],
     /// Writes among those that are being collected (their file, their place) which a sync must still make durable.
     unsynced: Vec<(FileId, usize)>,
+    /// Completed by a call, and not yet collected.
+    finished: Vec<Completion>,
     bell: Arc<Bell>,
     /// Whether the ring polls the bell's eventfd.
     bell_polled: bool,
@@ -210,6 +216,10 @@ enum Kind {
         sync: bool,
     },
     Sync,
+    Read {
+        offset: u64,
+        block: BlockBuf,
+    },
 }
 
 impl Ring {
@@ -243,6 +253,7 @@ impl Ring {
             next_file: 0,
             under_way: [const { None }; UNDER_WAY_MAX],
             unsynced: Vec::new(),
+            finished: Vec::new(),
             bell,
             bell_polled: false,
             scratch: BlockBuf::zeroed(0),
@@ -490,7 +501,55 @@ impl Ring {
                 };
                 done.push(Completion { token, block: None, result });
             }
+            Kind::Read { offset, mut block } => {
+                let result = match usize::try_from(result) {
+                    // Short at the end of the file, and the kernel may stop before it: the rest by calls.
+                    Ok(mut filled) => loop {
+                        let (at, rest) = (offset + filled as u64, &mut block.bytes_mut()[filled..]);
+                        match if rest.is_empty() { Ok(0) } else { target.read_at(rest, at) } {
+                            Ok(0) => {
+                                rest.fill(0);
+                                break Ok(());
+                            }
+                            Ok(len) => filled += len,
+                            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                            // A file's end within a block: O_DIRECT refuses to go on from there.
+                            Err(_) if !filled.is_multiple_of(BLOCK_LEN) => {
+                                rest.fill(0);
+                                break Ok(());
+                            }
+                            Err(error) => break Err(error),
+                        }
+                    },
+                    Err(_) => Err(io::Error::from_raw_os_error(-result)),
+                };
+                let result = result.map_err(|error| disk_error("read", name, offset, &error));
+                done.push(Completion { token, block: Some(block), result });
+            }
         }
+    }
+
+    /// Has the ring tell when the doorbell is rung, if it does not already.
+    fn poll_bell(&mut self) {
+        if !self.bell_polled {
+            let poll = opcode::PollAdd::new(types::Fd(self.bell.event_fd()), libc::POLLIN as u32).build();
+            // SAFETY: a poll points to nothing.
+            unsafe { self.push(&poll.user_data(BELL_DATA)) };
+            self.bell_polled = true;
+        }
+    }
+
+    /// Whether the thread makes durable writes to this file durable by a call of its own.
+    fn syncs_itself(&self, file: FileId) -> bool {
+        self.places[self.file(file).place].durability == Durability::WriteThenSync
+    }
+
+    /// Writes durably, by calls.
+    fn write_and_sync(&self, file: FileId, offset: u64, block: &BlockBuf) -> Result<(), DiskError> {
+        check_aligned(offset, block);
+        let OpenFile { file, name, .. } = self.file(file);
+        file.write_all_at(block.bytes(), offset).map_err(|error| disk_error("write", name, offset, &error))?;
+        file.sync_data().map_err(|error| disk_error("sync", name, 0, &error))
     }
 
     fn is_idle(&self) -> bool {
@@ -602,12 +661,18 @@ impl Disk for Ring {
         let Some(place) = self.under_way.iter().position(Option::is_none) else {
             panic!("more than {UNDER_WAY_MAX} operations under way");
         };
+        let operation = match operation {
+            Operation::Write { offset, block, durable: true } if self.syncs_itself(file) => {
+                let result = self.write_and_sync(file, offset, &block);
+                self.finished.push(Completion { token, block: Some(block), result });
+                return Ok(());
+            }
+            operation => operation,
+        };
         let fd = types::Fd(self.file(file).file.as_raw_fd());
         let (entry, kind) = match operation {
             Operation::Write { offset, block, durable } => {
-                assert!(offset.is_multiple_of(BLOCK_LEN as u64), "a write at offset {offset}");
-                let len = u32::try_from(block.len()).expect("a write of less than 4 GiB");
-                assert!(len > 0, "a write of nothing");
+                let len = check_aligned(offset, &block);
                 let durability = self.places[self.file(file).place].durability;
                 let through = durable && durability == Durability::WriteThrough;
                 let entry = opcode::Write::new(fd, block.bytes().as_ptr(), len)
@@ -617,6 +682,11 @@ impl Disk for Ring {
                 (entry, Kind::Write { offset, block, durable, sync: durable && !through })
             }
             Operation::Sync => (opcode::Fsync::new(fd).flags(types::FsyncFlags::DATASYNC).build(), Kind::Sync),
+            Operation::Read { offset, mut block } => {
+                let len = check_aligned(offset, &block);
+                let entry = opcode::Read::new(fd, block.bytes_mut().as_mut_ptr(), len).offset(offset).build();
+                (entry, Kind::Read { offset, block })
+            }
         };
         self.under_way[place] = Some(UnderWay { token, file, kind });
         // SAFETY: the block's bytes are on the heap, where moving the block does not move them, and stay in `under_way`,
@@ -625,8 +695,24 @@ impl Disk for Ring {
         self.enter(0).map_err(|error| disk_error("submit", &self.file(file).name, 0, &error))
     }
 
+    fn pause(&mut self, limit: Duration) {
+        if !self.finished.is_empty() || !self.ring.completion().is_empty() {
+            return;
+        }
+        self.poll_bell();
+        if !self.bell.arm() {
+            return;
+        }
+        let limit = types::Timespec::from(limit);
+        let arguments = types::SubmitArgs::new().timespec(&limit);
+        // The end of the time is an error, too. Whatever else is wrong shows in the next `wait`; a kernel before 5.11 does not pause.
+        let _ = self.ring.submitter().submit_with_args(1, &arguments);
+        self.bell.disarm();
+    }
+
     fn wait(&mut self, block: bool, done: &mut Vec<Completion>) -> Result<(), DiskError> {
         let before = done.len();
+        done.append(&mut self.finished);
         let mut spin_until = (block && !self.spin.is_zero()).then(|| Instant::now() + self.spin);
         loop {
             let rung = self.collect(done) | (self.bell.take() != 0);
@@ -638,12 +724,7 @@ impl Disk for Ring {
                 std::hint::spin_loop();
                 continue;
             }
-            if !self.bell_polled {
-                let poll = opcode::PollAdd::new(types::Fd(self.bell.event_fd()), libc::POLLIN as u32).build();
-                // SAFETY: a poll points to nothing.
-                unsafe { self.push(&poll.user_data(BELL_DATA)) };
-                self.bell_polled = true;
-            }
+            self.poll_bell();
             if !self.bell.arm() {
                 continue;
             }
@@ -704,6 +785,13 @@ impl Place {
         }
         options
     }
+}
+
+/// What storage promises of a write or a read; its length.
+fn check_aligned(offset: u64, block: &BlockBuf) -> u32 {
+    assert!(offset.is_multiple_of(BLOCK_LEN as u64), "a write or read at offset {offset}");
+    assert!(!block.is_empty(), "a write or read of nothing");
+    u32::try_from(block.len()).expect("a write or read of less than 4 GiB")
 }
 
 /// Whether two paths lead to one folder.

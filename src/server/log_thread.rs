@@ -3,6 +3,8 @@
 //! It takes commands from its inbox, steps the storage core, and sleeps until an operation completes or the inbox's doorbell is
 //! rung. All decisions are the core's; this file only waits.
 
+use std::time::Duration;
+
 use crate::ids::{Epoch, SessionId, Zxid};
 use crate::rt::inbox::{Receiver, Sender};
 use crate::storage::StorageError;
@@ -17,6 +19,10 @@ use super::shard::ToReplicaInbox;
 
 /// Commands taken in one go.
 const INBOX_TAKE_MAX: usize = 64;
+
+/// Between the slices of a snapshot the thread sleeps for this long, unless there is a batch to write. Whoever shares its core and was
+/// just told that something is durable can say so to the client meanwhile, and the device has time for the log.
+const SNAPSHOT_PAUSE: Duration = Duration::from_micros(100);
 
 /// What the replica wants of the log.
 pub(super) enum LogCommand {
@@ -134,6 +140,9 @@ pub(super) fn run(
         // A cut is told by a step, never by a completion.
         if let Told::Ended(ended) = report(&mut core, to_replica) {
             return ended;
+        }
+        if core.is_snapshotting() {
+            disk.pause(SNAPSHOT_PAUSE);
         }
     }
 }

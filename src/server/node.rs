@@ -13,6 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_lite::future::zip;
 use thiserror::Error;
 
 use crate::ids::Zxid;
@@ -45,6 +46,13 @@ const REPLICA_INBOX_MAX: usize = 1024;
 /// for the log. Appends that wait are of at least 4 MiB each, and no more are given than two segments have room for.
 const LOG_INBOX_MAX: usize = 2048;
 
+/// Turns on a core that several threads share. Where a write passes from one to the next, the next is to run at once, not when the
+/// one before has gone to sleep: first the log, for until a write is on its way to the disk nobody has anything to wait for, then the
+/// shard, whose client waits, and last the replica, which by then has told both.
+const LOG_TURN: Duration = limits::TURN_MIN;
+const SHARD_TURN: Duration = Duration::from_micros(200);
+const REPLICA_TURN: Duration = Duration::from_micros(300);
+
 /// What a transaction's record holds besides the transaction, generously: header and digest.
 const TXN_OVERHEAD_BYTES: usize = 4096;
 
@@ -76,8 +84,8 @@ pub struct Server {
     shared: Arc<SharedCounts>,
     to_replica: Sender<ToReplicaInbox>,
     log: thread::JoinHandle<Ended>,
-    replica: JoinHandle,
-    shards: Vec<JoinHandle>,
+    /// The replica's and the shards'.
+    executors: Vec<JoinHandle>,
 }
 
 /// How a server ended by itself.
@@ -167,6 +175,7 @@ impl Server {
         let reports = to_replica.clone();
         let (disk, core, how) = (folder.disk, recovered.core, storage_folder::how_to_recover(&options));
         let log = limits::spawn_thread("zoo-log", options.cores.log, move || {
+            limits::take_short_turns(LOG_TURN);
             log_thread::run(disk, core, &how, log_inbox, &reports)
         })
         .map_err(StartError::Thread)?;
@@ -187,7 +196,8 @@ impl Server {
             }
         };
         let (standing, version) = (replica.standing(), replica.published_version().clone());
-        let executor_options = executor::Options { spin: options.cores.spin, ..executor::Options::default() };
+        let executor_options =
+            |turn| executor::Options { spin: options.cores.spin, turn, ..executor::Options::default() };
         let wiring = Wiring {
             shards: to_shards.clone(),
             log: to_log,
@@ -196,36 +206,53 @@ impl Server {
             recovery,
             ensemble,
         };
-        let replica = executor::spawn("zoo-replica", options.cores.replica, executor_options.clone(), move || {
-            replica_shell::run(replica, replica_inbox, wiring)
-        })?;
+        // Where the first shard and the replica share a core they share an executor, too: what they tell each other is then a call,
+        // not a thread that is woken.
+        let is_shared = options.cores.replica.is_some() && options.cores.shards.first() == Some(&options.cores.replica);
+        let replica = move || replica_shell::run(replica, replica_inbox, wiring);
+        let (mut with_shard, mut executors) = (None, Vec::new());
+        if is_shared {
+            with_shard = Some(replica);
+        } else {
+            executors.push(executor::spawn(
+                "zoo-replica",
+                options.cores.replica,
+                executor_options(REPLICA_TURN),
+                replica,
+            )?);
+        }
 
         let shared = Arc::new(SharedCounts::new(options.cores.shards.len()));
         let shard_options = Arc::new(options.shard);
         let limits = Limits { per_address: options.connections_per_address_max, total: options.connections_max };
         let mut doors = Some(doors);
-        let mut shards = Vec::new();
         for (number, (core, inbox)) in options.cores.shards.iter().zip(shard_inboxes).enumerate() {
             let number = u8::try_from(number).expect("there are at most 256 shards");
             let (shard_options, shared, version) = (shard_options.clone(), shared.clone(), version.clone());
             let (to_replica, to_shards) = (to_replica.clone(), to_shards.clone());
             // The first shard also accepts for all.
             let doors = doors.take();
-            shards.push(executor::spawn(
+            let replica = with_shard.take();
+            executors.push(executor::spawn(
                 &format!("zoo-shard-{number}"),
                 *core,
-                executor_options.clone(),
+                executor_options(SHARD_TURN),
                 move || async move {
                     for (listener, door) in doors.into_iter().flatten() {
                         let (shared, to_shards) = (shared.clone(), to_shards.clone());
                         spawn_local(acceptor::run((Rc::new(listener), door), limits, shared, to_shards));
                     }
-                    shard::run(number, shard_options, shared, (standing, version), inbox, to_replica).await;
+                    let shard = shard::run(number, shard_options, shared, (standing, version), inbox, to_replica);
+                    match replica {
+                        // Not as a task of its own: the end of the shard would drop it before it had told the others.
+                        Some(replica) => drop(zip(replica(), shard).await),
+                        None => shard.await,
+                    }
                 },
             )?);
         }
         let address = address.or(secure_address).expect("a server has a door");
-        Ok(Self { address, secure_address, is_direct, shared, to_replica, log, replica, shards })
+        Ok(Self { address, secure_address, is_direct, shared, to_replica, log, executors })
     }
 
     /// Where it listens: without TLS, if it does.
@@ -260,10 +287,8 @@ impl Server {
     /// If it did not end because it was told to.
     pub fn wait(self) -> Result<(), ServerFailed> {
         let ended = self.log.join().map_err(|_| ServerFailed::Panicked("log thread".to_owned()))?;
-        let panicked = |error: executor::Panicked| ServerFailed::Panicked(error.name);
-        self.replica.join().map_err(panicked)?;
-        for shard in self.shards {
-            shard.join().map_err(panicked)?;
+        for executor in self.executors {
+            executor.join().map_err(|error| ServerFailed::Panicked(error.name))?;
         }
         match ended {
             Ended::Closed => Ok(()),

@@ -12,6 +12,7 @@
 //! writes that are under way together.
 
 use std::fmt;
+use std::time::Duration;
 
 use thiserror::Error;
 
@@ -74,13 +75,20 @@ pub enum Operation {
     },
     /// Make everything written to the file so far durable.
     Sync,
+    /// Fill `block` from `offset`; what lies behind the end of the file reads as zeros.
+    Read {
+        /// Byte offset, a multiple of [`BLOCK_LEN`].
+        offset: u64,
+        /// Where to; its whole length is read. Comes back with the completion.
+        block: BlockBuf,
+    },
 }
 
 /// A finished [`Operation`].
 pub struct Completion {
     /// As given to [`Disk::submit`].
     pub token: u64,
-    /// The buffer of a write, for use again.
+    /// The buffer of a write, for use again, or of a read.
     pub block: Option<BlockBuf>,
     /// How it ended. A short write is an error.
     pub result: Result<(), DiskError>,
@@ -120,6 +128,11 @@ pub trait Disk: Send {
     /// Collects finished operations into `done`. With `block`, returns only when there is one, or the disk's doorbell was
     /// rung (the shell's way to say that there is new work), or nothing is under way and there is no doorbell.
     fn wait(&mut self, block: bool, done: &mut Vec<Completion>) -> Result<(), DiskError>;
+    /// Sleeps for a short time, unless an operation has finished or the doorbell is rung, which is left for [`Disk::wait`] to find: for
+    /// work that should not have the device, or the core, to itself. A disk without a clock does not.
+    fn pause(&mut self, limit: Duration) {
+        let _ = limit;
+    }
 }
 
 /// Most operations that may be under way at once; more is a mistake of the caller.

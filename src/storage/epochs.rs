@@ -135,6 +135,7 @@ pub(super) fn save(disk: &mut dyn Disk, accepted: Option<Epoch>, current: Option
 struct Copies {
     /// The greatest of what sound files say; `None`: there is no file.
     newest: Option<Epochs>,
+    /// Both are there, whole, and say the same.
     are_both_sound: bool,
     /// Those that are there, as long as they have to be.
     whole: [bool; 2],
@@ -153,6 +154,8 @@ impl Copies {
             saved.whole[index] = entry.len == BLOCK_LEN as u64;
             match decode(&read_range(disk, name, 0, BLOCK_LEN + 1)?) {
                 Some(epochs) => {
+                    // A cut between the two left one behind: nothing may be told from the other alone.
+                    saved.are_both_sound &= saved.newest.is_none_or(|other| other == epochs);
                     let newest = saved.newest.get_or_insert_default();
                     newest.accepted = newest.accepted.max(epochs.accepted);
                     newest.current = newest.current.max(epochs.current);
@@ -320,6 +323,23 @@ mod tests {
             let both = COPY_NAMES.iter().filter_map(|name| Some(((*name).to_owned(), damaged(name)?)));
             let found = read(&mut SimDisk::with_files(both), Zxid::ZERO);
             assert_eq!(found.is_err(), damage > 0, "what is gone altogether leaves no trace");
+        }
+    }
+
+    #[test]
+    fn the_copy_that_a_cut_left_behind_catches_up_before_anything_is_told() {
+        let mut older = SimDisk::new(1);
+        save(&mut older, Some(Epoch(3)), Some(Epoch(2))).expect("room");
+        let mut newer = SimDisk::new(1);
+        save(&mut newer, Some(Epoch(5)), Some(Epoch(2))).expect("room");
+        for behind in COPY_NAMES {
+            let mut files = newer.files();
+            files.insert(behind.to_owned(), older.files()[behind].clone());
+            let mut disk = SimDisk::with_files(files);
+            let found = read(&mut disk, Zxid::ZERO).expect("sound");
+            assert_eq!((found.epochs, found.is_unsaved), (epochs(5, 2), true), "{behind}");
+            save(&mut disk, Some(Epoch(5)), None).expect("room");
+            assert_eq!(disk.files(), newer.files(), "{behind}");
         }
     }
 

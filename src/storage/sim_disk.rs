@@ -40,10 +40,10 @@ impl Drop for SimDisk {
         let (own, others) = mem::take(&mut device.under_way).into_iter().partition(|under| under.handle == self.handle);
         device.under_way = others;
         let own: Vec<UnderWay> = own;
-        for UnderWay { file, operation, .. } in own {
+        for UnderWay { file, mut operation, .. } in own {
             if draw(&mut device.random).is_multiple_of(2) {
                 // Nobody is left to be told how it ended.
-                let _ = device.perform(file, &operation);
+                let _ = device.perform(file, &mut operation);
             }
         }
     }
@@ -358,7 +358,7 @@ impl Device {
         Ok(())
     }
 
-    fn perform(&mut self, file: FileId, operation: &Operation) -> Result<(), DiskError> {
+    fn perform(&mut self, file: FileId, operation: &mut Operation) -> Result<(), DiskError> {
         let (inode, name) = self.file(file);
         match operation {
             Operation::Write { offset, block, durable } => {
@@ -373,7 +373,7 @@ impl Device {
                     return Err(failed("write", &name, *offset, "injected"));
                 }
                 let len = self.inodes[&inode].bytes.len() as u64;
-                let growth = (offset + block.len() as u64).saturating_sub(len);
+                let growth = (*offset + block.len() as u64).saturating_sub(len);
                 if growth > 0 && self.capacity.is_some_and(|capacity| self.used() + growth > capacity) {
                     return Err(DiskError::Full { file: name });
                 }
@@ -383,6 +383,15 @@ impl Device {
             Operation::Sync => {
                 self.begin("sync", &name, 0)?;
                 self.sync(inode, &name)
+            }
+            Operation::Read { offset, block } => {
+                self.begin("read", &name, *offset)?;
+                let bytes = &self.inodes[&inode].bytes;
+                let start = usize::try_from(*offset).unwrap_or(usize::MAX).min(bytes.len());
+                let len = block.len().min(bytes.len() - start);
+                block.bytes_mut()[..len].copy_from_slice(&bytes[start..start + len]);
+                block.bytes_mut()[len..].fill(0);
+                Ok(())
             }
         }
     }
@@ -514,10 +523,10 @@ impl Disk for SimDisk {
         let nth = (draw(&mut device.random) % own) as usize;
         let index = device.under_way.iter().enumerate().filter(|(_, under)| under.handle == self.handle).nth(nth);
         let index = index.map_or(0, |(index, _)| index);
-        let UnderWay { file, operation, token, .. } = device.under_way.remove(index);
-        let result = device.perform(file, &operation);
+        let UnderWay { file, mut operation, token, .. } = device.under_way.remove(index);
+        let result = device.perform(file, &mut operation);
         let block = match operation {
-            Operation::Write { block, .. } => Some(block),
+            Operation::Write { block, .. } | Operation::Read { block, .. } => Some(block),
             Operation::Sync => None,
         };
         done.push(Completion { token, block, result });

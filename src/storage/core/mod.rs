@@ -148,6 +148,7 @@ enum Background {
     Marker(Marker),
     SnapshotWrite,
     SnapshotSync,
+    SnapshotRead,
 }
 
 impl LogCore {
@@ -377,12 +378,16 @@ impl LogCore {
     }
 
     fn try_step(&mut self, disk: &mut dyn Disk) -> Result<bool, StorageError> {
-        self.submit_append(disk)?;
+        if self.submit_append(disk)? {
+            // It may be complete already, and somebody waits for it: only then come slices of other work.
+            self.report_room();
+            return Ok(true);
+        }
         let mut again = false;
         if self.background.is_none() {
             again = self.do_background(disk)?;
             // A segment that became ready lets waiting batches go.
-            self.submit_append(disk)?;
+            again |= self.submit_append(disk)?;
         }
         self.report_room();
         Ok(again)
@@ -430,20 +435,21 @@ impl LogCore {
 
     // --- appending ---
 
-    fn submit_append(&mut self, disk: &mut dyn Disk) -> Result<(), DiskError> {
-        let Some(front) = self.queue.front() else { return Ok(()) };
+    /// Whether a frame is on its way that was not before.
+    fn submit_append(&mut self, disk: &mut dyn Disk) -> Result<bool, DiskError> {
+        let Some(front) = self.queue.front() else { return Ok(false) };
         let frame_len = front.frame_len().max(FrameLayout::of(MERGE_LEN_MAX).len);
         // What waits for the records before it goes before those behind it.
         let held = self.controls.front().is_some_and(|&(after, _)| self.end.zxid >= after);
         if held || self.append.is_some() || self.zeros_in_the_way(frame_len) {
-            return Ok(());
+            return Ok(false);
         }
         let rest = self.current.as_ref().map_or(0, |segment| segment.len - self.end.offset);
         let (batch, opening) = match self.take_frame(rest) {
             Some(batch) => (batch, false),
             None => {
                 if !self.roll() {
-                    return Ok(());
+                    return Ok(false);
                 }
                 let room = self.current.as_ref().map_or(0, |segment| segment.len - self.end.offset);
                 let batch = self.take_frame(room).expect("an empty segment has room for any frame");
@@ -477,7 +483,7 @@ impl LogCore {
         self.end = after;
         self.slices = 1;
         self.appended_since_tick = true;
-        Ok(())
+        Ok(true)
     }
 
     /// The next frame's records: the first batch with those behind it as far as they fit, or as much of it as fits.
@@ -597,6 +603,7 @@ impl LogCore {
             Background::SnapshotWrite | Background::SnapshotSync => {
                 self.complete_snapshot(block, result);
             }
+            Background::SnapshotRead => self.complete_snapshot_read(block, result),
             _ if result.is_err() => self.fail(result.expect_err("checked")),
             Background::ZeroSync { sequence } => self.complete_zero_sync(sequence),
             Background::Reserve => self.complete_reserve(),

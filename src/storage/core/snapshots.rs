@@ -176,6 +176,13 @@ impl LogCore {
                 Ok(Work::UnderWay)
             }
             Stage::Check(reader) => {
+                if let Some((offset, len)) = reader.wants(job.writer.offset())? {
+                    let mut block = job.block.take().unwrap_or_else(|| BlockBuf::zeroed(0));
+                    block.resize(len);
+                    let operation = Operation::Read { offset, block };
+                    self.submit_background(disk, job.file, operation, Background::SnapshotRead)?;
+                    return Ok(Work::UnderWay);
+                }
                 self.slices = self.slices.saturating_sub(1);
                 reader.next_frame_or_header(disk)?;
                 if reader.is_complete() {
@@ -191,6 +198,17 @@ impl LogCore {
             Stage::Publish if self.durable.zxid < job.info.zxid => Ok(Work::UnderWay),
             Stage::Publish => Ok(if self.sync_log(disk)? { Work::UnderWay } else { Work::Done }),
         }
+    }
+
+    /// Bytes of the snapshot are back for the check.
+    pub(super) fn complete_snapshot_read(&mut self, block: Option<BlockBuf>, result: Result<(), DiskError>) {
+        let (Some(job), Some(block)) = (&mut self.snapshot, block) else { return };
+        match (result, &mut job.stage) {
+            (Ok(()), Stage::Check(reader)) => reader.feed(block.bytes()),
+            (Ok(()), _) => panic!("a snapshot was read before its check"),
+            (Err(error), _) => return self.fail(error),
+        }
+        job.block = Some(block);
     }
 
     pub(super) fn complete_snapshot(&mut self, block: Option<BlockBuf>, result: Result<(), DiskError>) {

@@ -9,6 +9,8 @@ use crate::storage::log::read::read_full;
 
 /// How much is read ahead at a time.
 const READ_LEN: usize = 256 << 10;
+/// The same for those who read beside other work.
+const FEED_LEN: usize = 64 << 10;
 
 /// A frame with records.
 #[derive(Debug)]
@@ -110,6 +112,31 @@ impl SnapshotReader {
             return Err(StorageError::damaged(&self.name, self.judge.offset(), "bytes behind the footer"));
         }
         Ok(None)
+    }
+
+    /// What has to be read before the next frame can be judged, of a file of this length: where, and how much, in whole blocks.
+    /// Nothing if it is here, or if the file ends. For those who must not wait for the disk in a read: they bring the bytes with
+    /// [`Self::feed`].
+    ///
+    /// # Errors
+    /// [`StorageError::Damaged`] if no frame begins there.
+    pub(crate) fn wants(&self, file_len: u64) -> Result<Option<(u64, usize)>, StorageError> {
+        let ahead = &self.ahead[self.used..];
+        let len = match ahead.len() {
+            0 => BLOCK_LEN,
+            _ => self.judge.frame_len(ahead).map_err(|what| StorageError::damaged(&self.name, self.offset(), what))?,
+        };
+        let at = self.offset() + ahead.len() as u64;
+        let left = usize::try_from(file_len.saturating_sub(at)).unwrap_or(usize::MAX).next_multiple_of(BLOCK_LEN);
+        let lacking = len.saturating_sub(ahead.len());
+        Ok((!self.is_complete() && lacking > 0 && left > 0).then(|| (at, lacking.max(FEED_LEN).min(left))))
+    }
+
+    /// Takes the bytes that it wanted.
+    pub(crate) fn feed(&mut self, bytes: &[u8]) {
+        self.ahead.drain(..self.used);
+        self.used = 0;
+        self.ahead.extend_from_slice(bytes);
     }
 
     /// Reads on by one frame, whatever it is.
