@@ -3,8 +3,12 @@
 //! its worst case: a batch of writes costs less. The budget (design, decision 1): get at most 1.5 x the HashMap, a write
 //! at most 1.5 us, at most 300 bytes a znode besides its path and data.
 //!
+//! And a walk over a whole version of a tree, as a snapshot does it: [`ImageSource`], records and all.
+//!
 //! First a table in which both take turns, so that a noisy machine harms both alike, and medians are compared; then the
 //! same as criterion benchmarks. Times are CPU times of the thread. Arguments of `cargo bench --bench tree --`: `table` for the table alone; else criterion's.
+
+mod parts;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::collections::{HashMap, VecDeque};
@@ -13,7 +17,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use criterion::{BenchmarkId, Criterion};
+use criterion::{BenchmarkId, Criterion, Throughput};
+use zoo_server::storage::image::ImageSource;
+use zoo_server::storage::snapshot::{SNAPSHOT_SLICE_LEN, SnapshotSource};
 use zoo_server::tree::map::{Entry, Heap, Map, Pin, hash_str};
 
 const SIZES: [usize; 2] = [10_000, 1_000_000];
@@ -318,6 +324,31 @@ fn criterion_of<S: Store>(criterion: &mut Criterion, n: usize) {
     group.finish();
 }
 
+/// A snapshot's records, slice by slice, without the disk.
+fn snapshot_walk(criterion: &mut Criterion, n: usize) {
+    let mut group = criterion.benchmark_group("tree");
+    group.warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2)).sample_size(10);
+    group.throughput(Throughput::Elements(n as u64));
+    let mut tree = None;
+    group.bench_with_input(BenchmarkId::new("snapshot walk", n), &n, |b, &n| {
+        let (tree, _) = tree.get_or_insert_with(|| parts::tree_of(n));
+        let mut slice = Vec::with_capacity(SNAPSHOT_SLICE_LEN * 2);
+        b.iter(|| {
+            let mut source = ImageSource::new(tree.cut(), Vec::new());
+            let mut records = 0;
+            loop {
+                slice.clear();
+                match source.fill(&mut slice, SNAPSHOT_SLICE_LEN) {
+                    0 => break,
+                    count => records += count as usize,
+                }
+            }
+            assert!(records > n, "znodes are missing");
+        });
+    });
+    group.finish();
+}
+
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     let trial = arguments.iter().any(|argument| argument == "--test");
@@ -333,6 +364,7 @@ fn main() {
     for n in SIZES {
         criterion_of::<Plain>(&mut criterion, n);
         criterion_of::<Versioned>(&mut criterion, n);
+        snapshot_walk(&mut criterion, n);
     }
     criterion.final_summary();
 }

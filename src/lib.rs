@@ -5,7 +5,7 @@
 //!
 //! | floor | rooms | |
 //! |---|---|---|
-//! | 7 | [`cli`] | the command line, the shell, the dump tools |
+//! | 7 | [`cli`] | the command line, the shell, the load generator, the dump tools |
 //! | 6 | [`config`] | the operator's words into the options of the rooms |
 //! | 5 | [`server`] | shards, connections, the log thread; the embedding API |
 //! | 4 | [`replica`], [`admin`], [`rt`], [`tls`] | the node as one state machine; answers as text; glommio and io_uring; TLS |

@@ -1,7 +1,7 @@
 //! The program as an operator meets it: started, asked, told to end, and started wrongly.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -166,6 +166,16 @@ fn wrong_starts_say_what_where_and_what_to_do() {
     assert_eq!(code, Some(3));
     assert!(err.contains("version-2/snapshot.0") && err.contains("name another dataDir"), "{err}");
 
+    fs::write(dir.path().join("empty.cfg"), "").expect("written");
+    let (code, _, err) = run(dir.path(), &["run", "empty.cfg"]);
+    assert_eq!(code, Some(2));
+    assert!(err.contains("dataDir: is not set") && err.contains("where:      empty.cfg"), "{err}");
+
+    let words = ["run", "-D", "clientPort=0", "-D", "clientPortAddress=192.0.2.1"];
+    let (code, _, err) = run(dir.path(), &words);
+    assert_eq!(code, Some(1));
+    assert!(err.contains("no such address") && err.contains("what to do: name an address of this machine"), "{err}");
+
     let ensemble = "dataDir=.\ninitLimit=1\nsyncLimit=1\nserver.1=a:1:2;2181\nserver.2=b:1:2;2181\n";
     fs::write(dir.path().join("ensemble.cfg"), ensemble).expect("written");
     let (code, _, err) = run(dir.path(), &["run", "ensemble.cfg"]);
@@ -186,6 +196,30 @@ fn logs_are_json_when_asked() {
     let lines: Vec<Value> = err.lines().map(|line| serde_json::from_str(line).expect("an object a line")).collect();
     assert!(lines.iter().any(|line| line["message"] == "without effect, not a known key: noSuchKey"), "{err}");
     assert!(lines.iter().any(|line| line["level"] == "INFO"), "{err}");
+}
+
+#[test]
+fn damaged_data_is_not_served() {
+    let dir = tempfile::tempdir().expect("a folder");
+    Running::start(dir.path(), &[]).terminate();
+    let entries = fs::read_dir(dir.path().join("data/zoo-1")).expect("listed");
+    let log = entries
+        .map(|entry| entry.expect("listed").path())
+        .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("log.")));
+    let log = log.expect("a log");
+    // Its identity.
+    let mut bytes = fs::read(&log).expect("read");
+    bytes[20] ^= 1;
+    fs::write(&log, &bytes).expect("written");
+    let (code, out, err) = run(dir.path(), &["run", "-D", "clientPort=0"]);
+    assert_eq!((code, out.as_str()), (Some(3), ""), "{err}");
+    let name = log.file_name().expect("a name").to_string_lossy().into_owned();
+    for part in
+        [&name, "where:      ", "data/zoo-1", "what to do: nothing was changed", "zoo-server log verify", "from a copy"]
+    {
+        assert!(err.contains(part), "{part} is not in {err}");
+    }
+    assert_eq!(run(dir.path(), &["log", "verify"]).0, Some(1));
 }
 
 #[test]
@@ -226,6 +260,40 @@ fn a_log_that_nobody_takes_harms_nobody() {
     let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("a device that is always full");
     let status = program(dir.path()).args(["log", "verify", "nowhere"]).stderr(full).status().expect("runs");
     assert_eq!(status.code(), Some(2));
+}
+
+/// Whoever reads the log stops: the server goes on, and ends when it is told to.
+#[test]
+fn a_log_that_is_not_read_stops_nobody() {
+    /// More than a pipe holds and than may wait.
+    const LINES: usize = 4_000;
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut server = Running::start(dir.path(), &["--log-level", "debug", "-D", "maxClientCnxns=0"]);
+    for _ in 0..LINES {
+        // No handshake: a line at the level of debugging.
+        let mut stream = TcpStream::connect(("127.0.0.1", server.port)).expect("connected");
+        stream.set_read_timeout(Some(PATIENCE)).expect("set");
+        stream.write_all(&[0, 0, 0, 1, 0]).expect("written");
+        assert!(!matches!(stream.read(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock), "it hangs");
+    }
+    assert!(server.ask("srvr").starts_with("Zookeeper version"));
+    // Read at last, it says what is missing.
+    let stderr = server.child.stderr.take().expect("piped");
+    let mut lines = BufReader::new(stderr).lines().map(|line| line.expect("text"));
+    assert!(lines.any(|line| line.contains("log lines were dropped")));
+    server.signal("TERM");
+    assert!(lines.last().is_some(), "to the end");
+    assert_eq!(server.ended().0, Some(0));
+
+    let mut server = Running::start(dir.path(), &["--log-level", "debug", "-D", "maxClientCnxns=0"]);
+    let stderr = server.child.stderr.take().expect("piped");
+    for _ in 0..LINES / 4 {
+        let mut stream = TcpStream::connect(("127.0.0.1", server.port)).expect("connected");
+        stream.write_all(&[0, 0, 0, 1, 0]).expect("written");
+        let _ = stream.read(&mut [0]);
+    }
+    assert_eq!(server.terminate().0, Some(0), "though nobody reads");
+    drop(stderr);
 }
 
 #[test]

@@ -1,13 +1,17 @@
 //! `zoo-server run`: from the command line to a server that serves, and to its end.
 
+use std::backtrace::Backtrace;
 use std::fmt::{Display, Write as _};
 use std::io::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
+use super::advice;
 use super::args::RunArgs;
+use super::logging;
 use super::machine;
 use super::{EXIT_CONFIG, EXIT_DATA, EXIT_FAILED, complain};
 use crate::admin::version::{VERSION, ZOOKEEPER_VERSION};
@@ -15,7 +19,7 @@ use crate::config::{self, Config, ConfigError, ErrorKind, Start};
 use crate::rt::clock;
 use crate::rt::faulty::Fault;
 use crate::rt::signal::{self, Signal};
-use crate::server::node::{Server, StartError};
+use crate::server::node::Server;
 
 /// The variable that makes the disk fail on purpose, for tests of whole processes: `write:N`, `sync:N`, `full:N` or
 /// `panic:N`.
@@ -37,25 +41,28 @@ pub(super) fn run(args: &RunArgs) -> ExitCode {
 /// A panic on any thread ends the process: a server that has lost a shard would take connections and answer nobody. What
 /// was acknowledged is on the disk already.
 fn end_with_any_panic() {
-    let tell = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        tell(panic);
-        complain(
-            "zoo-server: ended by a mistake of its own: please report it. The next start recovers what was acknowledged",
-        );
+        let thread = thread::current();
+        complain(format_args!(
+            "\nthread '{}' {panic}\n{}\nzoo-server: ended by a mistake of its own: please report it. The next start recovers what \
+             was acknowledged",
+            thread.name().unwrap_or("without a name"),
+            Backtrace::capture()
+        ));
+        logging::flush();
         std::process::exit(i32::from(EXIT_FAILED));
     }));
 }
 
 /// What was said about a start that failed, and the code to end with.
-struct Failure {
+pub(super) struct Failure {
     text: String,
     code: u8,
 }
 
 impl Failure {
     /// `problem`, and each on a line of its own, where and what to do.
-    fn new(code: u8, problem: impl Display, place: Option<&dyn Display>, advice: Option<&str>) -> Self {
+    pub(super) fn new(code: u8, problem: impl Display, place: Option<&dyn Display>, advice: Option<&str>) -> Self {
         let mut text = format!("zoo-server: {problem}");
         if let Some(place) = place {
             let _ = write!(text, "\n  where:      {place}");
@@ -82,20 +89,6 @@ impl From<ConfigError> for Failure {
     }
 }
 
-impl From<StartError> for Failure {
-    fn from(error: StartError) -> Self {
-        let code = match &error {
-            StartError::Folder(_) | StartError::Storage(_) => EXIT_DATA,
-            StartError::Bind(_) | StartError::Executor(_) | StartError::Thread(_) => EXIT_FAILED,
-        };
-        let advice = match &error {
-            StartError::Bind(_) => Some("stop what listens there, or set another clientPort"),
-            _ => None,
-        };
-        Self::new(code, &error, None, advice)
-    }
-}
-
 /// `None` if the configuration was only to be checked.
 fn start(args: &RunArgs) -> Result<Option<Server>, Failure> {
     let source = args.source().map_err(|problem| Failure::new(EXIT_CONFIG, problem, None, None))?;
@@ -114,6 +107,7 @@ fn start(args: &RunArgs) -> Result<Option<Server>, Failure> {
     if let Some(quorum) = &config.quorum {
         config::check_voter(&storage.data_dir, &storage.data_log_dir, quorum.db_autocreate)?;
     }
+    config::back_up(&config);
     let random = || machine::random().map_err(|error| Failure::new(EXIT_FAILED, error, Some(&"/dev/urandom"), None));
     let mut options = config.server_options(&Start {
         now: clock::now(),
@@ -122,7 +116,7 @@ fn start(args: &RunArgs) -> Result<Option<Server>, Failure> {
         has_ipv6: Path::new("/proc/net/if_inet6").exists(),
     });
     options.fault = fault()?;
-    let server = Server::start(options)?;
+    let server = Server::start(options).map_err(|error| advice::start_failed(&error, &config))?;
     say(&banner(&config, server.address(), server.secure_address(), server.is_direct()));
     Ok(Some(server))
 }
@@ -149,6 +143,7 @@ fn serve(server: Server) -> ExitCode {
                 return;
             }
             // Whatever was acknowledged is on the disk already.
+            logging::flush();
             std::process::exit(i32::from(EXIT_FAILED));
         }
         tracing::info!(?signal, "ending");
@@ -207,7 +202,7 @@ fn banner(config: &Config, address: SocketAddr, secure: Option<SocketAddr>, is_d
     )
 }
 
-fn folders(config: &Config) -> String {
+pub(super) fn folders(config: &Config) -> String {
     let (data, log) = (config::folder(&config.storage.data_dir), config::folder(&config.storage.data_log_dir));
     if data == log {
         return data.display().to_string();

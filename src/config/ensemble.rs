@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use super::error::{ConfigError, ErrorKind, Place};
 use crate::ids::ServerId;
-use crate::quorum::{MEMBERS_MAX, Member, Membership, QuorumError, Quorums};
+use crate::quorum::{MEMBERS_MAX, Member, Membership, QuorumError, QuorumErrorKind, Quorums};
 
 /// One line that describes the ensemble.
 #[derive(Clone, Debug)]
@@ -20,7 +20,10 @@ pub(super) struct MemberLine {
 
 /// What is wrong with a member or with the whole, without its place.
 fn refused(error: QuorumError) -> ConfigError {
-    let kind = if error.conflict { ErrorKind::Conflict } else { ErrorKind::Value };
+    let kind = match error.kind {
+        QuorumErrorKind::Conflict | QuorumErrorKind::NoVoter => ErrorKind::Conflict,
+        QuorumErrorKind::Form | QuorumErrorKind::Number => ErrorKind::Value,
+    };
     ConfigError::new(kind, error.problem, error.advice)
 }
 

@@ -4,9 +4,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::dynamic::DynamicFiles;
 use super::*;
 use crate::admin::status::{About as Told, ConfStatus, EnvironmentStatus, MemberStatus};
 use crate::ids::ServerId;
+use crate::quorum::ChangeRules;
 use crate::time::Instant;
 use crate::zab::HistoryOptions;
 use crate::{pipeline, replica, server, storage, tree};
@@ -104,7 +106,6 @@ impl Config {
         let about = server::options::About {
             told: Told { conf: self.conf_status(), environment: start.environment.clone() },
             client_port: self.client.listen.map_or(0, |listen| listen.port),
-            voters: self.quorum.as_ref().map_or(0, |quorum| quorum.ensemble.participants().count() as u64),
             data_folder: snapshot_folder.clone(),
             log_folder: log_folder.clone(),
             started: start.now,
@@ -128,6 +129,8 @@ impl Config {
             connections_max: self.client.cnxns_max.unwrap_or(0),
             shard: server::options::ShardOptions {
                 frame_bytes_max: request_len_max,
+                queued_bytes_max: server::options::queued_bytes_max(self.cores.shards.len()),
+                held_bytes_max: server::options::held_bytes_max(self.cores.shards.len()),
                 hash_seed,
                 auth,
                 enforced_schemes: self.access.enforced_schemes.clone(),
@@ -190,6 +193,11 @@ impl QuorumConfig {
         let defaults = server::options::EnsembleOptions::new(my_id, membership);
         server::options::EnsembleOptions {
             replica: replica::EnsembleOptions {
+                last_seen: self.last_seen.clone().map(Arc::new),
+                change_rules: ChangeRules {
+                    standalone_enabled: self.standalone_enabled,
+                    multi_address: self.multi_address,
+                },
                 tick_ms: config.session.tick_ms,
                 init_limit: self.init_limit,
                 sync_limit: self.sync_limit,
@@ -218,6 +226,12 @@ impl QuorumConfig {
                 dial_budget: tick * dial_ticks,
                 dial_pause: Duration::from_millis(u64::from(self.dial_pause_ms)),
                 ..defaults.peers
+            },
+            config_store: match &self.config_files {
+                ConfigFiles::None => None,
+                ConfigFiles::Static(file) | ConfigFiles::Dynamic(file) => {
+                    Some(Arc::new(DynamicFiles::new(file.clone(), my_id, &self.ensemble, self.last_seen.as_ref())))
+                }
             },
         }
     }
@@ -312,7 +326,7 @@ mod tests {
         let environment = EnvironmentStatus::default();
         let options = config.server_options(&Start { now: Instant(5), random: [1, 2, 3], environment, has_ipv6: true });
         assert_eq!((options.server_id, options.shard.leader_serves), (ServerId(2), false));
-        assert_eq!((options.shard.about.voters, options.listen.map(|listen| listen.port())), (3, Some(2182)));
+        assert_eq!(options.listen.map(|listen| listen.port()), Some(2182));
         let conf = options.shard.about.told.conf.member.as_ref().unwrap();
         assert_eq!((conf.quorum_port, conf.election_port, conf.init_limit), (2882, 3882, 7));
         assert!(conf.membership.starts_with("server.1=h1:2881:3881:participant;0.0.0.0:2181\n"), "{}", conf.membership);

@@ -47,6 +47,9 @@ pub struct Machine {
 /// The client port if there is no file.
 const PORT_DEFAULT: &str = "2181";
 
+/// What some editors begin a file of UTF-8 with.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// The data folder if there is no file.
 const DATA_DIR_DEFAULT: &str = "data";
 
@@ -75,7 +78,11 @@ pub fn load_with_flags(
         }
         settings.add(key, value, Place::CommandLine);
     }
-    assemble(settings, member_lines, machine)
+    let file = match source {
+        Source::File(path) => Some(path.as_path()),
+        Source::Default | Source::Arguments { .. } => None,
+    };
+    assemble(settings, member_lines, file, machine)
 }
 
 fn read_source(
@@ -99,6 +106,7 @@ fn read_source(
             }
         }
         Source::File(path) => {
+            settings.file = Some(Place::File(path.clone()));
             let (entries, is_ascii) = read_properties(path)?;
             if !is_ascii {
                 settings.notices.push(Notice {
@@ -142,20 +150,27 @@ fn read_properties(path: &Path) -> Result<(Vec<properties::Entry>, bool), Config
         ConfigError::new(ErrorKind::Unreadable, problem, "name an existing zoo.cfg that the server's user may read")
             .at(place)
     })?;
-    let entries = properties::parse(&bytes).map_err(|error| {
+    // Editors on Windows put it there, and Java would take it for the begin of the first key.
+    let text = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&bytes);
+    let entries = properties::parse(text).map_err(|error| {
         let place = Place::Line { file: path.to_owned(), line: error.line };
         ConfigError::new(ErrorKind::Syntax, error.to_string(), "write \\\\ for a backslash").at(Some(place))
     })?;
-    Ok((entries, bytes.is_ascii()))
+    Ok((entries, text.is_ascii()))
 }
 
-fn assemble(mut settings: Settings, lines: Vec<MemberLine>, machine: &Machine) -> Result<Config, ConfigError> {
+fn assemble(
+    mut settings: Settings,
+    lines: Vec<MemberLine>,
+    file: Option<&Path>,
+    machine: &Machine,
+) -> Result<Config, ConfigError> {
     let lines = member_lines(&mut settings, lines)?;
     let storage = storage(&mut settings)?;
     let (static_listen, secure_listen) = listen(&mut settings)?;
     let session = session(&mut settings)?;
     let my_id = data_dir::read_my_id(&storage.data_dir)?;
-    let (quorum, own_address) = quorum(&mut settings, &lines, my_id, session.tick_ms)?;
+    let (quorum, own_address) = quorum(&mut settings, &lines, file, my_id, session.tick_ms)?;
     let listen = match own_address {
         Some((own, line)) => Some(client_address(&own, static_listen, &line)?),
         None => static_listen,
@@ -281,7 +296,7 @@ fn storage(settings: &mut Settings) -> Result<StorageConfig, ConfigError> {
             "say where the data is to lie: dataDir=/var/lib/zoo",
         )
         .key("dataDir")
-        .at(file_of(settings)));
+        .at(settings.file.clone()));
     };
     let data_log_dir = settings.text("dataLogDir").unwrap_or_else(|| data_dir.clone());
     let retain = settings.int("autopurge.snapRetainCount", "give a number of snapshots, at least 3")?;
@@ -357,14 +372,6 @@ fn absolute(setting: &Setting) -> Result<PathBuf, ConfigError> {
         .map_err(|error| setting.refuse(format!("\"{}\" is no folder: {error}", setting.value), "name a folder"))
 }
 
-/// The file that was read, for an error about what is not in it.
-fn file_of(settings: &Settings) -> Option<Place> {
-    settings.iter().find_map(|(_, setting)| match &setting.place {
-        Place::Line { file, .. } => Some(Place::File(file.clone())),
-        _ => None,
-    })
-}
-
 /// `clientPort` and `clientPortAddress`, and the pair for TLS.
 fn listen(settings: &mut Settings) -> Result<(Option<Listen>, Option<Listen>), ConfigError> {
     let pair = |settings: &mut Settings, port: &'static str, address: &'static str| {
@@ -401,7 +408,7 @@ fn no_port(settings: &Settings) -> ConfigError {
     let advice = "say where clients connect: clientPort=2181";
     ConfigError::new(ErrorKind::Missing, "is not set, so that nothing could connect", advice)
         .key("clientPort")
-        .at(file_of(settings))
+        .at(settings.file.clone())
 }
 
 /// The address of `host`, IPv4 first as in Java; `None` for all interfaces.
@@ -479,6 +486,7 @@ fn session(settings: &mut Settings) -> Result<SessionConfig, ConfigError> {
 fn quorum(
     settings: &mut Settings,
     lines: &[MemberLine],
+    file: Option<&Path>,
     my_id: Option<i64>,
     tick_ms: u32,
 ) -> Result<(Option<QuorumConfig>, Option<(HostPort, MemberLine)>), ConfigError> {
@@ -590,8 +598,18 @@ fn quorum(
         settings.adjusted(&setting, "this server's server.N line says otherwise and counts");
     }
     let ticks = |number: i32| u32::try_from(number).unwrap_or_default();
+    let config_files = config_files(settings, lines, file);
+    let last_seen = match &config_files {
+        ConfigFiles::Dynamic(file) if settings.boolean("reconfigEnabled", false)? => {
+            last_seen(file, multi_address)?.filter(|last_seen| last_seen.version > ensemble.version)
+        }
+        _ => None,
+    };
     let quorum = QuorumConfig {
         ensemble,
+        last_seen,
+        standalone_enabled,
+        config_files,
         my_id,
         init_limit: ticks(init_limit),
         sync_limit: ticks(sync_limit),
@@ -617,6 +635,38 @@ fn quorum(
         db_autocreate,
     };
     Ok((Some(quorum), own_address))
+}
+
+/// Where members are kept that change at runtime. What the command line says of them would come again at the next start, and
+/// contradict that.
+fn config_files(settings: &mut Settings, lines: &[MemberLine], file: Option<&Path>) -> ConfigFiles {
+    let is_said_elsewhere = lines.iter().any(|line| matches!(line.place, Place::CommandLine | Place::Environment));
+    match (file.map(Path::to_owned), settings.text("dynamicConfigFile")) {
+        (Some(file), None) if !is_said_elsewhere => ConfigFiles::Static(file),
+        (Some(file), Some(dynamic)) if !matches!(dynamic.place, Place::CommandLine | Place::Environment) => {
+            ConfigFiles::Dynamic(file)
+        }
+        _ => ConfigFiles::None,
+    }
+}
+
+/// The configuration that was proposed when the server ended, if there was one.
+fn last_seen(static_file: &Path, multi_address: bool) -> Result<Option<Membership>, ConfigError> {
+    let path = dynamic::next_file(static_file);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let (entries, _) = read_properties(&path)?;
+    let lines: Vec<_> = entries
+        .into_iter()
+        .map(|entry| MemberLine {
+            key: entry.key.trim().to_owned(),
+            value: entry.value.trim().to_owned(),
+            place: Place::Line { file: path.clone(), line: entry.line },
+        })
+        .filter(|line| is_member_key(&line.key))
+        .collect();
+    ensemble::parse(&lines, multi_address).map(Some)
 }
 
 /// Keys that act in an ensemble, and are worth a word where there is none.

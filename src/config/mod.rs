@@ -19,6 +19,7 @@
 
 mod cores;
 mod data_dir;
+mod dynamic;
 mod ensemble;
 mod error;
 mod fill;
@@ -237,6 +238,12 @@ pub enum PurgeWhen {
 pub struct QuorumConfig {
     /// All members.
     pub ensemble: Membership,
+    /// A newer configuration that was proposed when the server ended (`zoo.cfg.dynamic.next`).
+    pub last_seen: Option<Membership>,
+    /// `standaloneEnabled`: one voter is no ensemble.
+    pub standalone_enabled: bool,
+    /// Where members that change at runtime are kept.
+    pub config_files: ConfigFiles,
     /// Which of them this is.
     pub my_id: i64,
     /// `initLimit`, ticks.
@@ -277,4 +284,27 @@ pub struct QuorumConfig {
     pub force_snapshot_sync: bool,
     /// `db.autocreate`: an empty data folder is an empty tree, and may vote.
     pub db_autocreate: bool,
+}
+
+/// Where members that change at runtime are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConfigFiles {
+    /// Nowhere: there is no zoo.cfg, or members stand on the command line.
+    None,
+    /// In this zoo.cfg at present; in a file of their own from the first change on.
+    Static(PathBuf),
+    /// In a file of their own, to which this zoo.cfg points.
+    Dynamic(PathBuf),
+}
+
+/// Keeps a zoo.cfg that reconfigurations may change, as `zoo.cfg.bak`: at each start that finds the members in it, as Apache's
+/// server does. Who may not write there hears of it, and is served all the same.
+pub fn back_up(config: &Config) {
+    if config.tree.reconfig_enabled
+        && let Some(quorum) = &config.quorum
+        && let ConfigFiles::Static(file) = &quorum.config_files
+        && let Err(error) = dynamic::back_up(file)
+    {
+        tracing::warn!(%error, "zoo.cfg could not be kept aside");
+    }
 }

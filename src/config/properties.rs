@@ -17,6 +17,8 @@ pub struct Entry {
     pub value: String,
     /// The natural line on which it begins, from 1.
     pub line: usize,
+    /// The natural line on which it ends.
+    pub last_line: usize,
 }
 
 /// The one thing that cannot be read.
@@ -30,14 +32,16 @@ pub struct MalformedEscape {
 /// All entries in the order of the file, repeated keys included (Java keeps the last of them).
 pub fn parse(bytes: &[u8]) -> Result<Vec<Entry>, MalformedEscape> {
     let mut entries = Vec::new();
-    let mut lines = LogicalLines { bytes, position: 0, line: 1 };
+    let mut lines = LogicalLines { bytes, position: 0, line: 1, last_line: 1 };
     while let Some((text, line)) = lines.next_line() {
+        let last_line = lines.last_line;
         let (key, value) = split(&text);
         let malformed = || MalformedEscape { line };
         entries.push(Entry {
             key: unescape(key).ok_or_else(malformed)?,
             value: unescape(value).ok_or_else(malformed)?,
             line,
+            last_line,
         });
     }
     Ok(entries)
@@ -47,6 +51,8 @@ struct LogicalLines<'a> {
     bytes: &'a [u8],
     position: usize,
     line: usize,
+    /// The natural line that was read last.
+    last_line: usize,
 }
 
 impl<'a> LogicalLines<'a> {
@@ -56,6 +62,7 @@ impl<'a> LogicalLines<'a> {
         let mut begin = self.line;
         loop {
             let (natural, ended) = self.natural_line()?;
+            self.last_line = self.line - usize::from(ended);
             let natural = trim_start(natural);
             // A lone backslash leaves nothing behind, so the line after it may still be a comment: so Java has it.
             if text.is_empty() {

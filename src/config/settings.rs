@@ -31,6 +31,8 @@ impl Setting {
 /// The table.
 #[derive(Default)]
 pub(super) struct Settings {
+    /// The file that was read, if there was one.
+    pub(super) file: Option<Place>,
     by_key: BTreeMap<String, Setting>,
     pub(super) notices: Vec<Notice>,
     read: BTreeSet<&'static str>,

@@ -193,6 +193,15 @@ impl Election {
         self.begin_round(now);
     }
 
+    /// The ensemble was reconfigured, and the leader before said who leads now: that one is followed without an election
+    /// (`QuorumPeer.updateVote`). If it is this server, it leads. Whether that comes about is `zab`'s to find out, as after an
+    /// election; [`Election::start`] begins one if not.
+    pub fn designate(&mut self, leader: ServerId, last_logged: Zxid, current_epoch: Epoch) {
+        (self.own.zxid, self.own.peer_epoch) = (last_logged, i64::from(current_epoch.0));
+        let vote = Vote { leader, election_epoch: self.round, state: ServerState::Looking, version: 0, ..self.own };
+        self.decide(vote, &BTreeSet::new());
+    }
+
     /// A notification came from the server at the other end of a connection.
     pub fn handle(&mut self, now: Instant, from: ServerId, notification: &Notification) {
         let Some(state) = self.state else { return };

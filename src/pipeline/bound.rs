@@ -1,7 +1,7 @@
 //! How long the record of a request may become, before it is processed: so that a log which is nearly full takes what it has
 //! been promised room for, and refuses the rest before anything has changed.
 
-use super::{CLOSE_PATHS_BYTES_MAX, Pipeline, Request};
+use super::{CLOSE_PATHS_BYTES_MAX, CONFIG_PATH, Pipeline, Request};
 use crate::ids::SessionId;
 use crate::wire::acl::{AclList, Id};
 use crate::wire::jute::Reader;
@@ -41,7 +41,13 @@ impl Pipeline {
                 };
                 4 + ops.iter().map(|op| 8 + len(op)).sum::<usize>()
             }),
-            OpCode::CREATE_SESSION | OpCode::RECONFIG | OpCode::CHECK | OpCode::DELETE_CONTAINER => 0,
+            OpCode::RECONFIG => {
+                let present = self.tree.view().znode(CONFIG_PATH).and_then(|znode| znode.data()).map_or(0, <[u8]>::len);
+                // What a member is told to be is written out: its role, its hosts, its weight. That is no more than so many times
+                // the shortest member.
+                CONFIG_PATH.len() + 64 + present + 16 * request.body.len()
+            }
+            OpCode::CREATE_SESSION | OpCode::CHECK | OpCode::DELETE_CONTAINER => 0,
             _ => return 0,
         };
         // What is longer is refused.

@@ -163,8 +163,8 @@ impl Pipeline {
             | OpCode::CREATE_TTL
             | OpCode::DELETE
             | OpCode::SET_DATA
-            | OpCode::SET_ACL
-            | OpCode::RECONFIG => self.single(now, request, true, sink),
+            | OpCode::SET_ACL => self.single(now, request, true, sink),
+            OpCode::RECONFIG => self.reconfig(now, request, true, sink),
             // No client may ask for these; but a learner of Apache's forwards them, and its client waits.
             OpCode::CHECK | OpCode::DELETE_CONTAINER => {
                 let header = self.next_header(now, request.session, request.xid.0, request.op);

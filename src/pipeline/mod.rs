@@ -22,6 +22,7 @@
 //! | `bound` | how long a record may become |
 //! | [`read`] | answers of reads, and the watches that they leave |
 //! | `prep` | the checks of every write |
+//! | `reconfig` | a change of the ensemble's members |
 //! | [`acl`] [`auth`] [`path`] [`quota`] `container` | one rule of ZooKeeper each |
 
 pub mod acl;
@@ -36,6 +37,7 @@ pub mod path;
 mod prep;
 pub mod quota;
 pub mod read;
+mod reconfig;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -48,7 +50,9 @@ use self::local::Awaited;
 pub use self::local::{LearnerReopened, ReadOnlyReopened, Route, Upgrade};
 use self::prep::{FailedMulti, Prep, SessionState};
 use self::quota::Exceeded;
+pub use self::reconfig::{CONFIG_PATH, QuorumView};
 use crate::ids::{SessionId, Zxid};
+use crate::quorum::Membership;
 use crate::session::{Owner, SessionError, Sessions, check_password, negotiate, password};
 use crate::time::{Instant, WallTime};
 use crate::tree::ephemeral_type::OwnerOptions;
@@ -209,6 +213,9 @@ pub struct Pipeline {
     local: Sessions,
     /// Sessions of clients of this server that are still to be created, or known, here. No more than there are clients.
     awaited: BTreeMap<SessionId, Awaited>,
+    /// The ensemble as a leader sees it, while it judges a `reconfig`; and what came of that.
+    quorum: Option<QuorumView>,
+    reconfigured: Option<Arc<Membership>>,
     digest_mismatches: u64,
     /// The last digest that was compared differed.
     is_mismatching: bool,
@@ -232,6 +239,8 @@ impl Pipeline {
             // Its own ids are never used: local sessions take theirs from the same numbers as all others.
             local: Sessions::new(tick_ms, SessionId::NONE),
             awaited: BTreeMap::new(),
+            quorum: None,
+            reconfigured: None,
             digest_mismatches: 0,
             is_mismatching: false,
         }
@@ -302,8 +311,8 @@ impl Pipeline {
             | OpCode::CREATE_TTL
             | OpCode::DELETE
             | OpCode::SET_DATA
-            | OpCode::SET_ACL
-            | OpCode::RECONFIG => self.single(now, request, false, sink),
+            | OpCode::SET_ACL => self.single(now, request, false, sink),
+            OpCode::RECONFIG => self.reconfig(now, request, false, sink),
             OpCode::MULTI => self.multi(now, request, sink),
             OpCode::SYNC => self.sync(request, sink),
             OpCode::CLOSE_SESSION => {
@@ -662,13 +671,6 @@ fn prepare_single<'a>(prep: &mut Prep<'_>, op: OpCode, body: &'a [u8]) -> Result
         OpCode::DELETE => prep.delete(&PathVersionRequest::decode(&mut body)?)?,
         OpCode::SET_DATA => prep.set_data(&SetDataRequest::decode(&mut body)?)?,
         OpCode::SET_ACL => prep.set_acl(&SetAclRequest::decode(&mut body)?)?,
-        OpCode::RECONFIG => {
-            for _ in 0..3 {
-                body.ustring_opt()?;
-            }
-            body.i64()?;
-            return Err(prep.reconfig().into());
-        }
         create => prep.create(create, &CreateRequest::decode(create, &mut body)?)?,
     })
 }

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::quota::Exceeded;
+use super::reconfig::CONFIG_PATH;
 use super::{Options, acl, path, quota};
 use crate::ids::SessionId;
 use crate::tree::ephemeral_type::{OwnerKind, TTL_MAX_MS};
@@ -334,12 +335,18 @@ impl<'p> Prep<'p> {
         Ok(Txn::Check { path: request.path.clone(), version })
     }
 
-    /// `reconfig`: why not. One server alone has nothing to reconfigure.
-    pub(super) fn reconfig(&self) -> ErrorCode {
+    /// Whether a client of this session may ask for a `reconfig` at all.
+    pub(super) fn may_reconfigure(&self) -> Result<(), ErrorCode> {
         if !self.options.reconfig_enabled {
-            return ErrorCode::RECONFIG_DISABLED;
+            return Err(ErrorCode::RECONFIG_DISABLED);
         }
-        self.session_state.any.err().unwrap_or(ErrorCode::UNIMPLEMENTED)
+        self.session_state.any
+    }
+
+    /// Whether it may change the ensemble's configuration, which is what the list of its znode says.
+    pub(super) fn may_change_config(&self) -> Result<(), ErrorCode> {
+        let znode = self.view.znode(CONFIG_PATH).ok_or(ErrorCode::NO_NODE)?;
+        self.may(self.view.acl(znode.acl_id()), Perms::WRITE)
     }
 
     /// Where Apache stumbles over null; elsewhere it only finds no valid path.

@@ -16,21 +16,38 @@ use crate::wire::election::is_wildcard;
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("{problem}; {advice}")]
 pub struct QuorumError {
-    /// Two statements contradict each other; otherwise one is not well formed.
-    pub conflict: bool,
+    /// What kind of mistake it is.
+    pub kind: QuorumErrorKind,
     /// What is wrong.
     pub problem: String,
     /// What to do about it.
     pub advice: String,
 }
 
+/// Kinds of mistakes, as far as somebody tells them apart.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum QuorumErrorKind {
+    /// A statement is not well formed.
+    Form,
+    /// Two statements contradict each other.
+    Conflict,
+    /// The number of a server, group or weight is none: Apache's server throws another exception there.
+    Number,
+    /// Nobody votes.
+    NoVoter,
+}
+
 impl QuorumError {
+    pub(super) fn new(kind: QuorumErrorKind, problem: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { kind, problem: problem.into(), advice: advice.into() }
+    }
+
     pub(super) fn form(problem: impl Into<String>, advice: impl Into<String>) -> Self {
-        Self { conflict: false, problem: problem.into(), advice: advice.into() }
+        Self::new(QuorumErrorKind::Form, problem, advice)
     }
 
     pub(super) fn conflict(problem: impl Into<String>, advice: impl Into<String>) -> Self {
-        Self { conflict: true, problem: problem.into(), advice: advice.into() }
+        Self::new(QuorumErrorKind::Conflict, problem, advice)
     }
 }
 

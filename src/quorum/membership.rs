@@ -10,7 +10,7 @@ use std::fmt::Write;
 
 use super::arithmetic::Quorums;
 use super::java_order::java_order;
-use super::member::{Member, QuorumError, java_split};
+use super::member::{Member, QuorumError, QuorumErrorKind, java_split};
 use crate::ids::ServerId;
 
 /// Most members that a configuration may name. Server ids above 254 collide in session ids, so more could not be served.
@@ -168,7 +168,7 @@ impl Membership {
         let quorums = if hierarchical { Quorums::Hierarchical { groups, weights } } else { Quorums::Majority };
         let membership = Self::new(members, quorums, version)?;
         if membership.participants().next().is_none() {
-            return Err(QuorumError::conflict("nobody votes", "name at least one participant"));
+            return Err(QuorumError::new(QuorumErrorKind::NoVoter, "nobody votes", "name at least one participant"));
         }
         Ok(membership)
     }
@@ -180,9 +180,10 @@ fn number_of(key: &str) -> Result<i64, QuorumError> {
 }
 
 fn number(text: &str) -> Result<i64, QuorumError> {
-    text.trim()
-        .parse()
-        .map_err(|_| QuorumError::form(format!("\"{text}\" is not a number"), "give a server's or group's number"))
+    text.trim().parse().map_err(|_| {
+        let problem = format!("\"{text}\" is not a number");
+        QuorumError::new(QuorumErrorKind::Number, problem, "give a server's or group's number")
+    })
 }
 
 #[cfg(test)]

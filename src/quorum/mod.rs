@@ -8,13 +8,16 @@
 //! - `member`: one `server.N`.
 //! - `arithmetic`: which sets are quorums; pure numbers, nothing else.
 //! - `membership`: all members, to text and back.
+//! - `change`: what a request to reconfigure makes of them.
 //! - `java_order`: the order in which Java lists the members, which the text has to follow.
 
 mod arithmetic;
+mod change;
 mod java_order;
 mod member;
 mod membership;
 
 pub use arithmetic::Quorums;
-pub use member::{HostPort, Member, PeerAddress, PeerType, QuorumError};
+pub use change::{Change, ChangeRefused, ChangeRules};
+pub use member::{HostPort, Member, PeerAddress, PeerType, QuorumError, QuorumErrorKind};
 pub use membership::{MEMBERS_MAX, Membership, TEXT_MAX};

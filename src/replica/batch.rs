@@ -6,8 +6,10 @@
 //! reaches a client before any answer that shows the state behind it.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::ids::{SessionId, Zxid};
+use crate::quorum::Membership;
 use crate::storage::log::BatchBuilder;
 use crate::tree::{Change, Version};
 use crate::wire::connect::Password;
@@ -87,6 +89,8 @@ pub(super) struct OpenBatch {
     pub(super) proposals: Vec<u8>,
     /// Their zxids, and where each ends.
     pub(super) proposal_ends: Vec<(Zxid, usize)>,
+    /// The configuration that its last record proposes, if it does.
+    pub(super) reconfiguration: Option<Arc<Membership>>,
     /// `sync` requests in it that a leader has to have confirmed.
     pub(super) unconfirmed_syncs: u32,
 }

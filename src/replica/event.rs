@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::message::{ShardBatch, ToShard};
 use crate::ids::{Epoch, ServerId, SessionId, Zxid};
+use crate::quorum::Membership;
 use crate::storage::log::Batch;
 use crate::time::{Instant, WallTime};
 use crate::tree::{Tree, Version};
@@ -63,6 +64,8 @@ pub enum Event {
     /// Time passed; several times a tick.
     Tick,
 
+    /// The configurations are saved, or could not be ([`Action::Configure`]); one for one.
+    Configured,
     /// The epochs are durable ([`Action::SaveEpochs`]).
     EpochsSaved,
     /// There is no room for them: those before hold.
@@ -125,6 +128,14 @@ pub enum Action {
     /// Tell a shard.
     ToShard(usize, ToShard),
 
+    /// The ensemble's configurations are others: let them be known wherever its servers are dialled, and make them durable, before
+    /// everything that the log is given later. [`Event::Configured`] answers.
+    Configure {
+        /// The one that holds.
+        committed: Arc<Membership>,
+        /// A newer one that is proposed, if there is one.
+        last_seen: Option<Arc<Membership>>,
+    },
     /// Make these durable; those that are `None` stay as they are. [`Event::EpochsSaved`] answers, one for one and in order.
     SaveEpochs {
         /// The highest epoch that this server has promised to accept.

@@ -242,6 +242,8 @@ pub struct ReplicaReport {
 pub struct EnsembleReport {
     /// Its part.
     pub standing: Standing,
+    /// Members that vote.
+    pub voters: u64,
     /// Who leads, if it knows.
     pub leader: Option<ServerId>,
     /// The epoch of that leader.

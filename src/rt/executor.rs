@@ -12,10 +12,13 @@
 //! - Dropping an executor does not drop its tasks: at the end every task made with [`spawn_local`] is cancelled and dropped
 //!   here, so that sockets are closed.
 //!
-//! A panic in a task ends the executor's thread; [`JoinHandle::join`] reports it. The server's binary aborts on any panic.
+//! A panic in a task ends the executor's thread; [`JoinHandle::join`] reports it. What the other tasks held is lost, not dropped:
+//! their connections are shut down all the same, and whoever depends on the executor is told by an [`Alarm`]. The server's
+//! binary ends on any panic.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::mem::ManuallyDrop;
@@ -37,6 +40,7 @@ use thiserror::Error;
 use crate::rt::bell::{Bell, SLOTS_MAX};
 use crate::rt::limits;
 use crate::rt::selftest::{UringError, check_io_uring};
+use crate::rt::socket;
 
 /// Choices for one executor. The defaults suit everything.
 #[derive(Clone, Debug)]
@@ -54,6 +58,53 @@ pub struct Options {
     pub io_memory: usize,
     /// How long a turn on a contended core may be ([`limits::take_short_turns`]); the shorter, the sooner it runs once woken.
     pub turn: Duration,
+    /// Raised if the executor ends by a panic.
+    pub alarm: Option<Alarm>,
+}
+
+/// What is done when a thread ends by a panic: tells those who would wait for it.
+#[derive(Clone)]
+pub struct Alarm(Arc<dyn Fn() + Send + Sync>);
+
+impl Alarm {
+    /// `raise` is called on the thread that panicked. It must neither block nor panic itself.
+    pub fn new(raise: impl Fn() + Send + Sync + 'static) -> Self {
+        Self(Arc::new(raise))
+    }
+
+    /// Raises it if this thread panics before the guard is dropped.
+    pub fn guard(&self) -> AlarmGuard {
+        AlarmGuard(self.clone())
+    }
+}
+
+impl fmt::Debug for Alarm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Alarm")
+    }
+}
+
+/// See [`Alarm::guard`].
+#[derive(Debug)]
+pub struct AlarmGuard(Alarm);
+
+impl Drop for AlarmGuard {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            (self.0.0)();
+        }
+    }
+}
+
+/// Shuts the thread's connections down if it panics: nobody else would, and their other ends would wait.
+struct ShutAll;
+
+impl Drop for ShutAll {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            socket::shut_all();
+        }
+    }
 }
 
 impl Default for Options {
@@ -62,8 +113,9 @@ impl Default for Options {
             spin: Duration::ZERO,
             preempt: Duration::from_secs(10),
             tick: Duration::from_millis(50),
-            ring_depth: 1024,
+            ring_depth: 4096,
             io_memory: 64 * 1024,
+            alarm: None,
             turn: Duration::from_micros(300),
         }
     }
@@ -147,6 +199,9 @@ where
     let thread = thread::Builder::new()
         .name(name.to_owned())
         .spawn(move || {
+            // The last thing that happens: connections end when the alarm was raised, so that whoever sees them end knows why.
+            let _shut = ShutAll;
+            let _guard = options.alarm.as_ref().map(Alarm::guard);
             let executor = match build(&executor_name, core, &options) {
                 Ok(executor) => executor,
                 Err(error) => {

@@ -8,6 +8,9 @@
 //!
 //! A full inbox pushes back: [`Sender::try_send`] returns the message, [`Sender::send`] waits as a task,
 //! [`Sender::send_blocking`] as a thread. Waiting tasks are woken together when the receiver has taken something.
+//!
+//! An inbox ends when either end is gone, or when a sender closes it ([`Sender::close`]): a receiver that was lost in a panic may
+//! never be dropped.
 
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -21,9 +24,9 @@ use thiserror::Error;
 use crate::rt::bell::Bell;
 use crate::rt::executor::{Local, ring_for_room};
 
-/// All senders are gone and the queue is empty.
+/// All senders are gone, or one has closed the inbox, and the queue is empty.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-#[error("every sender of the inbox is gone")]
+#[error("nothing more comes into the inbox")]
 pub struct Closed;
 
 /// Why a message was not taken.
@@ -31,13 +34,16 @@ pub struct Closed;
 pub enum TrySendError<T> {
     /// No room now.
     Full(T),
-    /// The receiver is gone.
+    /// The receiver is gone, or the inbox was closed.
     Closed(T),
 }
 
-/// The receiver is gone; the message comes back.
+/// The receiver is gone, or the inbox was closed; the message comes back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SendError<T>(pub T);
+
+/// How often a thread that waits for room looks whether the inbox was closed.
+const CLOSED_LOOK: Duration = Duration::from_millis(50);
 
 /// A new inbox with room for `capacity` messages.
 pub fn channel<T: Send>(capacity: usize) -> (Sender<T>, Receiver<T>) {
@@ -49,6 +55,7 @@ pub fn channel<T: Send>(capacity: usize) -> (Sender<T>, Receiver<T>) {
         senders: AtomicUsize::new(1),
         room_wanted: AtomicBool::new(false),
         room: Mutex::default(),
+        closed: AtomicBool::new(false),
     });
     (
         Sender { queue: Some(sender), shared: Arc::clone(&shared) },
@@ -66,6 +73,8 @@ struct Shared {
     /// Some executor waits for room. Set before its last try, like `waiting`.
     room_wanted: AtomicBool,
     room: Mutex<Vec<Arc<Bell>>>,
+    /// Nothing more is taken.
+    closed: AtomicBool,
 }
 
 /// Whom to wake.
@@ -113,6 +122,9 @@ pub struct Sender<T> {
 impl<T: Send> Sender<T> {
     /// Sends if there is room.
     pub fn try_send(&self, message: T) -> Result<(), TrySendError<T>> {
+        if self.shared.closed.load(Ordering::SeqCst) {
+            return Err(TrySendError::Closed(message));
+        }
         match self.queue().try_send(message) {
             Ok(()) => {
                 self.shared.wake_receiver();
@@ -147,14 +159,31 @@ impl<T: Send> Sender<T> {
     /// Sends, waiting for room: for plain threads. On an executor it would stop every task.
     pub fn send_blocking(&self, message: T) -> Result<(), SendError<T>> {
         debug_assert!(Local::try_current().is_none(), "a blocking send on an executor");
-        let sent = self.queue().send(message).map_err(|flume::SendError(message)| SendError(message));
-        self.shared.wake_receiver();
-        sent
+        let mut message = message;
+        while !self.shared.closed.load(Ordering::SeqCst) {
+            match self.queue().send_timeout(message, CLOSED_LOOK) {
+                Ok(()) => {
+                    self.shared.wake_receiver();
+                    return Ok(());
+                }
+                Err(flume::SendTimeoutError::Timeout(unsent)) => message = unsent,
+                Err(flume::SendTimeoutError::Disconnected(unsent)) => return Err(SendError(unsent)),
+            }
+        }
+        Err(SendError(message))
     }
 
-    /// Whether the receiver is gone.
+    /// Ends the inbox for everybody: nothing more is taken, who waits for room gets his message back, and the receiver is told
+    /// the end behind what has been sent before.
+    pub fn close(&self) {
+        self.shared.closed.store(true, Ordering::SeqCst);
+        self.shared.wake_senders();
+        self.shared.wake_receiver();
+    }
+
+    /// Whether the receiver is gone, or the inbox was closed.
     pub fn is_closed(&self) -> bool {
-        self.queue().is_disconnected()
+        self.shared.closed.load(Ordering::SeqCst) || self.queue().is_disconnected()
     }
 
     /// Messages in the queue.
@@ -316,17 +345,23 @@ impl<T: Send> Receiver<T> {
         assert!(max > 0, "a receiver that takes nothing");
         let before = out.len();
         while out.len() - before < max {
-            match self.queue().try_recv() {
-                Ok(message) => out.push(message),
-                Err(flume::TryRecvError::Empty) => break,
-                Err(flume::TryRecvError::Disconnected) if out.len() == before => return Err(Closed),
-                Err(flume::TryRecvError::Disconnected) => {
-                    // The last sender may have gone before `waiting` was set and rung nobody: a receiver that now sleeps in
-                    // its ring would never hear of the end.
-                    self.shared.wake_receiver();
-                    break;
+            let is_over = match self.queue().try_recv() {
+                Ok(message) => {
+                    out.push(message);
+                    continue;
                 }
+                Err(flume::TryRecvError::Empty) => self.shared.closed.load(Ordering::SeqCst),
+                Err(flume::TryRecvError::Disconnected) => true,
+            };
+            if is_over && out.len() == before {
+                return Err(Closed);
             }
+            if is_over {
+                // The end may have come before `waiting` was set and rung nobody: a receiver that now sleeps in its ring would
+                // never hear of it.
+                self.shared.wake_receiver();
+            }
+            break;
         }
         let taken = out.len() - before;
         if taken > 0 {
@@ -482,6 +517,39 @@ mod tests {
         assert_eq!(sender.try_send(3), Err(TrySendError::Closed(3)));
         assert_eq!(sender.send_blocking(4), Err(SendError(4)));
         assert!(sender.is_closed());
+    }
+
+    #[test]
+    fn a_closed_inbox_ends_both_sides() {
+        let (sender, receiver) = channel(1);
+        sender.try_send(0).expect("room for one");
+        let (task, thread) = (sender.clone(), sender.clone());
+        let waits = spawn("waits", None, Options::default(), move || async move {
+            assert_eq!(task.send(1).await, Err(SendError(1)));
+        })
+        .expect("starts");
+        let blocks = thread::spawn(move || thread.send_blocking(2));
+        sender.close();
+        waits.join().expect("freed");
+        assert_eq!(blocks.join().expect("freed"), Err(SendError(2)));
+        assert!(sender.is_closed());
+        assert_eq!(sender.try_send(3), Err(TrySendError::Closed(3)));
+        let reads = spawn("reads", None, Options::default(), move || async move {
+            let (mut receiver, mut out) = (receiver, Vec::new());
+            assert_eq!(receiver.recv_many(&mut out, 8).await, Ok(1), "what was sent before arrives");
+            assert_eq!(receiver.recv_many(&mut out, 8).await, Err(Closed));
+        });
+        reads.expect("starts").join().expect("told the end");
+    }
+
+    #[test]
+    fn closing_wakes_a_receiver_that_waits() {
+        let (sender, mut receiver) = channel::<u8>(1);
+        let reads = spawn("reads", None, Options::default(), move || async move {
+            assert_eq!(receiver.recv_many(&mut Vec::new(), 8).await, Err(Closed));
+        });
+        sender.close();
+        reads.expect("starts").join().expect("told the end");
     }
 
     #[test]

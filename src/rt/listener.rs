@@ -6,13 +6,15 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
-use std::os::fd::{AsFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::pin::Pin;
 
 use futures_lite::AsyncRead;
 use glommio::net::TcpStream;
 use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
+
+use crate::rt::socket;
 
 /// Why a port could not be opened.
 #[derive(Debug, Error)]
@@ -104,6 +106,7 @@ impl Listener {
     /// Errors are those of the machine (no more descriptors): wait a little and try again. Connections that went away before
     /// they were accepted are passed over.
     pub async fn accept(&self) -> io::Result<Accepted> {
+        socket::opened(self.socket.as_raw_fd());
         loop {
             match self.try_accept() {
                 Ok(accepted) => return Ok(accepted),
@@ -143,6 +146,7 @@ impl Drop for Listener {
     fn drop(&mut self) {
         // Connections that wait are reset, as they would be.
         let _ = self.socket.shutdown(Shutdown::Both);
+        socket::closing(self.socket.as_raw_fd());
     }
 }
 

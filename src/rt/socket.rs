@@ -8,10 +8,11 @@
 //! read costs one system call and one entry in a submission that is made anyway.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -28,6 +29,27 @@ pub const READ_MAX: usize = 256 * 1024;
 thread_local! {
     /// Where the executor's connections receive. Borrowed only within one poll.
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_MAX].into_boxed_slice());
+
+    /// The sockets of this thread's executor, for [`shut_all`].
+    static OPEN: RefCell<BTreeSet<RawFd>> = const { RefCell::new(BTreeSet::new()) };
+}
+
+/// A socket of this thread's is open.
+pub(super) fn opened(fd: RawFd) {
+    OPEN.with_borrow_mut(|open| open.insert(fd));
+}
+
+/// It is about to be closed. Destructors may run when the thread's own are done.
+pub(super) fn closing(fd: RawFd) {
+    let _ = OPEN.try_with(|open| open.borrow_mut().remove(&fd));
+}
+
+/// Shuts down every socket of this thread's: after a panic, when the tasks that own them are lost and will never drop them.
+pub(super) fn shut_all() {
+    for fd in OPEN.take() {
+        // SAFETY: its owner says so before it closes the descriptor, so this one is open.
+        unsafe { libc::shutdown(fd, libc::SHUT_RDWR) };
+    }
 }
 
 /// A connection. Shared within its executor by `Rc`: at most one task reads and one writes at a time.
@@ -50,6 +72,7 @@ impl Stream {
     pub fn adopt(accepted: Accepted) -> Self {
         // A connection that was reset already refuses the option: the first read will say so.
         let _ = SockRef::from(&accepted.fd).set_nodelay(true);
+        opened(accepted.fd.as_raw_fd());
         // SAFETY: the descriptor is open and nobody else's; the stream is its only owner from here on.
         let stream = unsafe { TcpStream::from_raw_fd(accepted.fd.into_raw_fd()) };
         Self { stream: RefCell::new(stream), peer: accepted.peer, reading: Cell::new(false), writing: Cell::new(false) }
@@ -67,6 +90,7 @@ impl Stream {
         }
         // As for an accepted one.
         let _ = stream.set_nodelay(true);
+        opened(stream.as_raw_fd());
         Ok(Self { stream: RefCell::new(stream), peer, reading: Cell::new(false), writing: Cell::new(false) })
     }
 
@@ -172,6 +196,7 @@ impl Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         self.shutdown();
+        closing(self.stream.get_mut().as_raw_fd());
     }
 }
 

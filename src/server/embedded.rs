@@ -78,7 +78,7 @@ use crate::wire::op::OpCode;
 use crate::wire::request::{CreateRequest, PathVersionRequest, PathWatchRequest, SetDataRequest};
 use crate::wire::stat::Stat;
 
-use super::node::{Server, StartError};
+use super::node::{Server, ServerFailed, StartError};
 use super::options::{EnsembleOptions, Options};
 
 /// How long an answer may take.
@@ -108,6 +108,9 @@ pub enum CallError {
     /// The server refused, for instance with [`ErrorCode::BAD_VERSION`].
     #[error("{0}")]
     Refused(ErrorCode),
+    /// The server has ended by itself; it can be started again.
+    #[error("the server has ended by itself: {0}")]
+    Ended(#[from] ServerFailed),
     /// The connection to the server failed.
     #[error("connection to the server: {0}")]
     Connection(#[from] io::Error),
@@ -186,7 +189,6 @@ impl ZookeeperServer {
         if let Some((id, membership)) = &self.member {
             options.server_id = *id;
             options.ensemble = Some(EnsembleOptions::new(*id, membership.clone()));
-            Arc::make_mut(&mut options.shard.about).voters = membership.participants().count() as u64;
         }
         options
     }
@@ -279,7 +281,23 @@ impl ZookeeperServer {
         }
     }
 
+    /// If the server has failed, that is why a call did.
     fn call<T>(
+        &mut self,
+        op: OpCode,
+        encode: impl FnOnce(&mut Vec<u8>),
+        decode: impl FnOnce(&mut Reader<'_>) -> Result<T, DecodeError>,
+    ) -> Result<T, CallError> {
+        let called = self.try_call(op, encode, decode);
+        if called.is_err()
+            && let Some(running) = self.running.take_if(|running| running.server.has_ended())
+        {
+            running.server.wait()?;
+        }
+        called
+    }
+
+    fn try_call<T>(
         &mut self,
         op: OpCode,
         encode: impl FnOnce(&mut Vec<u8>),
@@ -471,5 +489,99 @@ impl Client {
         let mut answer = vec![0; len_bytes.ok_or(DecodeError::BadLength(len))?];
         self.stream.read_exact(&mut answer)?;
         Ok(answer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::replica::message::{Ask, ConnectionId, Question, ShardBatch, ShardItem, Write};
+    use crate::server::shard::ToReplicaInbox;
+
+    /// A part of the server is made to panic. The next call says so at once, and a new start has all that was acknowledged.
+    fn lose<T>(part: &str, options: impl FnOnce(&mut Options), panic: impl FnOnce(&Server) -> T) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut server = ZookeeperServer::new(folder.path());
+        server.start().expect("starts");
+        server.create("/before", b"kept").expect("made");
+        server.stop();
+        let mut faulty = server.options();
+        options(&mut faulty);
+        server.running = Some(Running { server: Server::start(faulty).expect("starts"), client: None });
+        // The one connection: slot 0, first use.
+        server.get("/before").expect("there");
+        let _cause = panic(&server.running.as_ref().expect("runs").server);
+        let begin = clock::now();
+        let error = loop {
+            match server.set("/before", b"kept", -1) {
+                Ok(_) => assert!(clock::now().since(begin) < ANSWER_TIMEOUT, "the server never noticed"),
+                Err(error) => break error,
+            }
+        };
+        assert!(clock::now().since(begin) < ANSWER_TIMEOUT, "not by waiting in vain");
+        assert!(matches!(&error, CallError::Ended(ServerFailed::Panicked(name)) if name == part), "{error}");
+        assert!(matches!(server.get("/before"), Err(CallError::NotRunning)));
+        server.start().expect("starts again");
+        assert_eq!(server.get("/before").expect("there").0, b"kept");
+    }
+
+    fn tell_replica(server: &Server, item: ShardItem, bodies: Vec<u8>) {
+        let batch = ShardBatch { bodies, items: vec![item] };
+        assert!(server.replica_inbox().send_blocking(ToReplicaInbox::Shard(batch)).is_ok(), "the replica lives");
+    }
+
+    #[test]
+    fn a_shard_that_panics_ends_the_server() {
+        lose(
+            "zoo-shard-0",
+            |_| (),
+            |server| {
+                // Answered to a connection that asked nothing: the second.
+                let idle = Client::connect(server.address()).expect("connects");
+                let mut path = Vec::new();
+                path.put_ustring("/");
+                let write = Write {
+                    connection: ConnectionId { shard: 0, slot: 1, generation: 1 },
+                    session: SessionId::NONE,
+                    xid: Xid(1),
+                    op: OpCode::SYNC,
+                    identities: Vec::new().into(),
+                    body: 0..path.len(),
+                    after_read: false,
+                };
+                tell_replica(server, ShardItem::Write(write), path);
+                idle
+            },
+        );
+    }
+
+    #[test]
+    fn a_replica_that_panics_ends_the_server() {
+        lose(
+            "zoo-replica",
+            |_| (),
+            |server| {
+                // Asked by a shard that is not there.
+                let ask = Ask { shard: 200, ticket: 1, question: Question::Stats };
+                tell_replica(server, ShardItem::Ask(ask), Vec::new());
+            },
+        );
+    }
+
+    #[test]
+    fn a_log_that_panics_ends_the_server() {
+        lose("zoo-log", |options| options.fault = Some("panic:40".parse().expect("a fault")), |_| ());
+    }
+
+    #[test]
+    fn a_disk_that_fails_is_named() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut server = ZookeeperServer::new(folder.path());
+        let mut faulty = server.options();
+        faulty.fault = Some("write:40".parse().expect("a fault"));
+        server.running = Some(Running { server: Server::start(faulty).expect("starts"), client: None });
+        let error = (0..1000).find_map(|number| server.create(&format!("/{number}"), b"").err()).expect("fails");
+        assert!(matches!(&error, CallError::Ended(ServerFailed::Disk(_))), "{error}");
+        server.start().expect("starts again");
     }
 }

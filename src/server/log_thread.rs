@@ -3,9 +3,11 @@
 //! It takes commands from its inbox, steps the storage core, and sleeps until an operation completes or the inbox's doorbell is
 //! rung. All decisions are the core's; this file only waits.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ids::{Epoch, SessionId, Zxid};
+use crate::quorum::Membership;
 use crate::rt::inbox::{Receiver, Sender};
 use crate::storage::StorageError;
 use crate::storage::core::{Command, LogCore, Report};
@@ -15,6 +17,7 @@ use crate::storage::log::Batch;
 use crate::storage::recovery::{self, Recovered};
 use crate::tree::Version;
 
+use super::options::ConfigStore;
 use super::shard::ToReplicaInbox;
 
 /// Commands taken in one go.
@@ -36,6 +39,8 @@ pub(super) enum LogCommand {
     /// Save what was promised, behind everything appended before: [`LogMessage::EpochsSaved`] or
     /// [`LogMessage::EpochsFailed`].
     SaveEpochs { accepted: Option<Epoch>, current: Option<Epoch> },
+    /// Save these configurations, before everything that comes behind: [`LogMessage::Configured`].
+    Configure { committed: Arc<Membership>, last_seen: Option<Arc<Membership>> },
     /// This version takes the place of everything: [`LogMessage::Installed`] or [`LogMessage::InstallFailed`].
     Install {
         version: Version,
@@ -65,6 +70,8 @@ pub(super) enum LogMessage {
     TruncateImpossible,
     /// The epochs are durable.
     EpochsSaved,
+    /// The configurations are saved, or the operator was told why not.
+    Configured,
     /// There was no room for the epochs: those before still hold.
     EpochsFailed,
     /// The version has taken the place of everything, durably. The next [`LogMessage::Room`] may tell less than the last.
@@ -84,11 +91,13 @@ pub(super) enum Ended {
     Failed(StorageError),
 }
 
-/// Runs the storage core until it is told to end, or the disk fails. Runs on the thread that called it.
+/// Runs the storage core until it is told to end, or the disk fails, of which the caller tells the replica
+/// ([`LogMessage::Failed`]). Runs on the thread that called it.
 pub(super) fn run(
     mut disk: Box<dyn Disk>,
     mut core: LogCore,
     how_to_recover: &recovery::Options,
+    config_store: Option<&dyn ConfigStore>,
     mut inbox: Receiver<LogCommand>,
     to_replica: &Sender<ToReplicaInbox>,
 ) -> Ended {
@@ -114,6 +123,17 @@ pub(super) fn run(
                     let source = Box::new(ImageSource::new(version, sessions));
                     core.handle(Command::Install { source, log_id });
                 }
+                LogCommand::Configure { committed, last_seen } => {
+                    if let Some(store) = config_store
+                        && let Err(error) = store.save(&committed, last_seen.as_deref())
+                    {
+                        tracing::error!(
+                            %error,
+                            "the ensemble's configuration could not be saved: a restart of this server begins with the one before"
+                        );
+                    }
+                    let _ = to_replica.send_blocking(ToReplicaInbox::Log(LogMessage::Configured));
+                }
                 LogCommand::Tick => core.handle(Command::Tick),
                 LogCommand::Close => core.handle(Command::Close),
                 LogCommand::Crash => return Ended::Closed,
@@ -124,7 +144,7 @@ pub(super) fn run(
         if matches!(told, Told::Cut) {
             core = match reload(core, &mut *disk, how_to_recover, to_replica) {
                 Ok(core) => core,
-                Err(error) => return failed(error, to_replica),
+                Err(error) => return failed(error),
             };
             told = report(&mut core, to_replica);
         }
@@ -132,7 +152,7 @@ pub(super) fn run(
             return ended;
         }
         if let Err(error) = disk.wait(!is_more && !again, &mut completions) {
-            return failed(error.into(), to_replica);
+            return failed(error.into());
         }
         for completion in completions.drain(..) {
             core.complete(completion);
@@ -141,7 +161,8 @@ pub(super) fn run(
         if let Told::Ended(ended) = report(&mut core, to_replica) {
             return ended;
         }
-        if core.is_snapshotting() {
+        // A batch that came meanwhile has rung already.
+        if core.is_snapshotting() && core.is_quiet() && inbox.is_empty() {
             disk.pause(SNAPSHOT_PAUSE);
         }
     }
@@ -196,7 +217,7 @@ fn report(core: &mut LogCore, to_replica: &Sender<ToReplicaInbox>) -> Told {
                 tracing::error!(%zxid, %error, "no room for the leader's snapshot");
                 LogMessage::InstallFailed(zxid)
             }
-            Report::Failed(error) => return Told::Ended(failed(error, to_replica)),
+            Report::Failed(error) => return Told::Ended(failed(error)),
             Report::Closed => return Told::Ended(Ended::Closed),
         };
         // A replica that is gone has nobody to tell any more.
@@ -218,8 +239,7 @@ fn reload(
     Ok(core)
 }
 
-fn failed(error: StorageError, to_replica: &Sender<ToReplicaInbox>) -> Ended {
+fn failed(error: StorageError) -> Ended {
     tracing::error!(%error, "the disk failed: the server ends, and recovers at its next start what was acknowledged");
-    let _ = to_replica.send_blocking(ToReplicaInbox::Log(LogMessage::Failed));
     Ended::Failed(error)
 }

@@ -6,9 +6,8 @@
 //! ```
 
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -19,7 +18,7 @@ use thiserror::Error;
 use crate::ids::Zxid;
 use crate::pipeline::Pipeline;
 use crate::replica::{Epochs, LOG_ROOM_BESIDES_BYTES, Now, Replica};
-use crate::rt::executor::{self, JoinHandle, spawn_local};
+use crate::rt::executor::{self, Alarm, JoinHandle, spawn_local};
 use crate::rt::inbox::{self, Sender};
 use crate::rt::listener::{BindError, Listener};
 use crate::rt::ring::OpenError;
@@ -28,8 +27,8 @@ use crate::session::{Sessions, first_id};
 use crate::storage::StorageError;
 use crate::zab::{History, HistoryOptions};
 
-use super::acceptor::{self, Limits};
-use super::log_thread::{self, Ended};
+use super::acceptor::{Doorman, Limits};
+use super::log_thread::{self, Ended, LogMessage};
 use super::options::Options;
 use super::peers;
 use super::replica_shell::{self, EnsembleWiring, Wiring};
@@ -41,6 +40,9 @@ const SHARD_INBOX_MAX: usize = 1024;
 
 /// Messages that may wait for the replica.
 const REPLICA_INBOX_MAX: usize = 1024;
+
+/// Moves to other ports that may wait; each comes with a reconfiguration.
+const DOORMAN_INBOX_MAX: usize = 64;
 
 /// Commands that may wait for the log. Never reached, and must not be: the log waits for the replica, so the replica must not wait
 /// for the log. Appends that wait are of at least 4 MiB each, and no more are given than two segments have room for.
@@ -83,6 +85,7 @@ pub struct Server {
     is_direct: bool,
     shared: Arc<SharedCounts>,
     to_replica: Sender<ToReplicaInbox>,
+    has_failed: Arc<AtomicBool>,
     log: thread::JoinHandle<Ended>,
     /// The replica's and the shards'.
     executors: Vec<JoinHandle>,
@@ -95,7 +98,7 @@ pub enum ServerFailed {
     #[error("the disk failed: {0}")]
     Disk(StorageError),
     /// A part of the server panicked, which is a mistake of ours.
-    #[error("the server's {0} ended with a panic: please report it")]
+    #[error("the thread {0} ended with a panic: please report it")]
     Panicked(String),
 }
 
@@ -145,14 +148,17 @@ impl Server {
         let recovered = storage_folder::recover(&mut folder, &options)?;
         let recovery = clock::now().since(begun);
         let (doors, [address, secure_address]) = open_doors(&options)?;
+        let (to_doorman, doorman_inbox) = inbox::channel(DOORMAN_INBOX_MAX);
+        let mut config_store = None;
         let ensemble = match options.ensemble.take() {
             None => None,
             Some(mut ensemble) => {
+                config_store = ensemble.config_store.take();
                 let election_port = peers::open_election_port(&ensemble.peers)?;
                 // What a leader proposes has to fit into a record of the log.
                 let bytes_max = &mut ensemble.replica.packet_bytes_max;
                 *bytes_max = options.storage.record_len_max.min(*bytes_max);
-                Some((ensemble.replica, EnsembleWiring { peers: ensemble.peers, election_port }))
+                Some((ensemble.replica, EnsembleWiring { peers: ensemble.peers, election_port, doorman: to_doorman }))
             }
         };
         options.pipeline.txn_bytes_max = options.storage.record_len_max.saturating_sub(TXN_OVERHEAD_BYTES);
@@ -171,12 +177,31 @@ impl Server {
             shard_inboxes.push(receiver);
         }
 
+        // A part that is lost ends the others: half a server would take connections and answer nobody.
+        let has_failed = Arc::new(AtomicBool::new(false));
+        let alarm = {
+            let (has_failed, to_replica, to_shards) = (has_failed.clone(), to_replica.clone(), to_shards.clone());
+            let to_log = to_log.clone();
+            Alarm::new(move || {
+                has_failed.store(true, Ordering::SeqCst);
+                to_log.close();
+                to_replica.close();
+                to_shards.iter().for_each(Sender::close);
+            })
+        };
+
         log_inbox.attach_doorbell(&folder.doorbell);
-        let reports = to_replica.clone();
+        let (reports, failed, log_alarm) = (to_replica.clone(), has_failed.clone(), alarm.clone());
         let (disk, core, how) = (folder.disk, recovered.core, storage_folder::how_to_recover(&options));
         let log = limits::spawn_thread("zoo-log", options.cores.log, move || {
+            let _guard = log_alarm.guard();
             limits::take_short_turns(LOG_TURN);
-            log_thread::run(disk, core, &how, log_inbox, &reports)
+            let ended = log_thread::run(disk, core, &how, config_store.as_deref(), log_inbox, &reports);
+            if matches!(ended, Ended::Failed(_)) {
+                failed.store(true, Ordering::SeqCst);
+                let _ = reports.send_blocking(ToReplicaInbox::Log(LogMessage::Failed));
+            }
+            ended
         })
         .map_err(StartError::Thread)?;
 
@@ -196,10 +221,16 @@ impl Server {
             }
         };
         let (standing, version) = (replica.standing(), replica.published_version().clone());
-        let executor_options =
-            |turn| executor::Options { spin: options.cores.spin, turn, ..executor::Options::default() };
+        let shared = Arc::new(SharedCounts::new(options.cores.shards.len(), &version));
+        let executor_options = |turn| executor::Options {
+            spin: options.cores.spin,
+            turn,
+            alarm: Some(alarm.clone()),
+            ..executor::Options::default()
+        };
         let wiring = Wiring {
             shards: to_shards.clone(),
+            shared: shared.clone(),
             log: to_log,
             tick: Duration::from_millis(u64::from((options.shard.tick_ms / 4).clamp(20, 500))),
             drain_timeout: options.shard.drain_timeout,
@@ -222,10 +253,10 @@ impl Server {
             )?);
         }
 
-        let shared = Arc::new(SharedCounts::new(options.cores.shards.len()));
         let shard_options = Arc::new(options.shard);
         let limits = Limits { per_address: options.connections_per_address_max, total: options.connections_max };
-        let mut doors = Some(doors);
+        let mut doors = Some((doors, doorman_inbox));
+        let backlog = options.listen_backlog;
         for (number, (core, inbox)) in options.cores.shards.iter().zip(shard_inboxes).enumerate() {
             let number = u8::try_from(number).expect("there are at most 256 shards");
             let (shard_options, shared, version) = (shard_options.clone(), shared.clone(), version.clone());
@@ -238,10 +269,12 @@ impl Server {
                 *core,
                 executor_options(SHARD_TURN),
                 move || async move {
-                    for (listener, door) in doors.into_iter().flatten() {
-                        let (shared, to_shards) = (shared.clone(), to_shards.clone());
-                        spawn_local(acceptor::run((Rc::new(listener), door), limits, shared, to_shards));
+                    if let Some((doors, doorman_inbox)) = doors {
+                        let mut doorman = Doorman::new(limits, backlog, shared.clone(), to_shards.clone());
+                        doors.into_iter().for_each(|(listener, door)| doorman.open(listener, door));
+                        spawn_local(doorman.stay(doorman_inbox));
                     }
+                    let inbox = (to_shards[usize::from(number)].clone(), inbox);
                     let shard = shard::run(number, shard_options, shared, (standing, version), inbox, to_replica);
                     match replica {
                         // Not as a task of its own: the end of the shard would drop it before it had told the others.
@@ -252,7 +285,7 @@ impl Server {
             )?);
         }
         let address = address.or(secure_address).expect("a server has a door");
-        Ok(Self { address, secure_address, is_direct, shared, to_replica, log, executors })
+        Ok(Self { address, secure_address, is_direct, shared, to_replica, has_failed, log, executors })
     }
 
     /// Where it listens: without TLS, if it does.
@@ -281,19 +314,38 @@ impl Server {
         }
     }
 
+    /// Whether it ends, or a part of it has ended: [`Server::wait`] does not wait for long then.
+    pub fn has_ended(&self) -> bool {
+        self.has_failed.load(Ordering::SeqCst)
+            || self.shared.is_stopping.load(Ordering::Relaxed)
+            || self.log.is_finished()
+            || self.executors.iter().any(JoinHandle::is_finished)
+    }
+
     /// Waits until the server has ended.
     ///
     /// # Errors
     /// If it did not end because it was told to.
     pub fn wait(self) -> Result<(), ServerFailed> {
-        let ended = self.log.join().map_err(|_| ServerFailed::Panicked("log thread".to_owned()))?;
+        let log = self.log.join();
+        let mut panicked = None;
         for executor in self.executors {
-            executor.join().map_err(|error| ServerFailed::Panicked(error.name))?;
+            if let Err(executor::Panicked { name }) = executor.join() {
+                panicked.get_or_insert(name);
+            }
         }
-        match ended {
-            Ended::Closed => Ok(()),
-            Ended::Failed(error) => Err(ServerFailed::Disk(error)),
+        match (panicked, log) {
+            (Some(name), _) => Err(ServerFailed::Panicked(name)),
+            (None, Err(_)) => Err(ServerFailed::Panicked("zoo-log".to_owned())),
+            (None, Ok(Ended::Failed(error))) => Err(ServerFailed::Disk(error)),
+            (None, Ok(Ended::Closed)) => Ok(()),
         }
+    }
+
+    /// What shards tell the replica, for tests that tell it what no shard would.
+    #[cfg(test)]
+    pub(super) fn replica_inbox(&self) -> &Sender<ToReplicaInbox> {
+        &self.to_replica
     }
 
     /// Ends it in order, and waits for that.

@@ -1,6 +1,7 @@
 //! What the server wants to be told before it starts; `config` fills it from the operator's words.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use crate::admin;
 use crate::ids::ServerId;
 use crate::pipeline;
-use crate::quorum::Membership;
+use crate::quorum::{ChangeRules, Membership};
 use crate::replica;
 use crate::rt::{clock, process};
 use crate::storage;
@@ -69,7 +70,6 @@ impl Options {
         let about = About {
             told: admin::status::About::default(),
             client_port: 0,
-            voters: 0,
             data_folder: folder.to_owned(),
             log_folder: folder.to_owned(),
             started: clock::now(),
@@ -87,6 +87,8 @@ impl Options {
             connections_max: 0,
             shard: ShardOptions {
                 frame_bytes_max: FRAME_BYTES_MAX,
+                queued_bytes_max: queued_bytes_max(cores.shards.len()),
+                held_bytes_max: held_bytes_max(cores.shards.len()),
                 hash_seed,
                 auth: pipeline.auth.clone(),
                 enforced_schemes: BTreeSet::new(),
@@ -124,6 +126,19 @@ pub struct EnsembleOptions {
     pub replica: replica::EnsembleOptions,
     /// How it speaks with the others.
     pub peers: PeerOptions,
+    /// Where changed configurations are kept; `None`: nowhere, a restart begins with the first.
+    pub config_store: Option<Arc<dyn ConfigStore>>,
+}
+
+/// Where a server keeps the ensemble's configurations. Called on the thread of the log, so that what is saved is durable before what
+/// the log is given behind it.
+pub trait ConfigStore: fmt::Debug + Send + Sync {
+    /// Makes these durable: the configuration that holds, and a newer one that is proposed.
+    ///
+    /// # Errors
+    /// What could not be written and why, for the operator: the server goes on, as Apache's does, and would begin again with
+    /// what is there.
+    fn save(&self, committed: &Membership, last_seen: Option<&Membership>) -> Result<(), String>;
 }
 
 impl EnsembleOptions {
@@ -132,6 +147,8 @@ impl EnsembleOptions {
         let replica = replica::EnsembleOptions {
             my_id,
             membership: membership.clone(),
+            last_seen: None,
+            change_rules: ChangeRules { standalone_enabled: true, multi_address: false },
             tick_ms: 2000,
             init_limit: 10,
             sync_limit: 5,
@@ -146,7 +163,7 @@ impl EnsembleOptions {
             history: HistoryOptions::default(),
             packet_bytes_max: storage::core::Options::default().record_len_max,
         };
-        Self { replica, peers: PeerOptions::new(my_id, membership) }
+        Self { replica, peers: PeerOptions::new(my_id, membership), config_store: None }
     }
 }
 
@@ -200,6 +217,24 @@ pub const LINK_BYTES_MAX: usize = 1 << 30;
 /// `jute.maxbuffer` where nothing is said: Apache's default.
 pub const FRAME_BYTES_MAX: usize = 0xf_ffff;
 
+/// Bytes of requests that may wait for the disk over the whole server, unless there are so many shards that each would have less
+/// than a few connections' worth.
+const QUEUED_BYTES_MAX: usize = 256 << 20;
+
+/// [`ShardOptions::queued_bytes_max`] for each of so many shards.
+pub fn queued_bytes_max(shards: usize) -> usize {
+    (QUEUED_BYTES_MAX / shards).max(16 << 20)
+}
+
+/// The part of the machine's memory that answers may take up which clients do not take.
+const HELD_MEMORY_PART: u64 = 8;
+
+/// [`ShardOptions::held_bytes_max`] for each of so many shards: more than the largest answer.
+pub fn held_bytes_max(shards: usize) -> usize {
+    let memory = process::memory().map_or(0, |(_, most)| most);
+    ((memory / HELD_MEMORY_PART) as usize / shards).max(256 << 20)
+}
+
 /// Which core runs what. `None`: wherever the kernel likes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cores {
@@ -218,6 +253,12 @@ pub struct Cores {
 pub struct ShardOptions {
     /// The longest request that is taken (`jute.maxbuffer`), in bytes.
     pub frame_bytes_max: usize,
+    /// Bytes of requests that may wait for the disk over all connections of a shard; beyond it who wants to add to them is not
+    /// read from.
+    pub queued_bytes_max: usize,
+    /// Bytes of answers and events that clients of a shard may leave untaken together; beyond it the connection that holds the
+    /// most of them is closed.
+    pub held_bytes_max: usize,
     /// Seed of the watch table's hash.
     pub hash_seed: u64,
     /// How clients prove who they are, and whether it matters.
@@ -271,8 +312,6 @@ pub struct About {
     pub told: admin::status::About,
     /// The port that is really listened on.
     pub client_port: u16,
-    /// Members of the ensemble that vote; 0 for a server that stands alone.
-    pub voters: u64,
     /// Where snapshots are kept.
     pub data_folder: PathBuf,
     /// Where the log is kept.

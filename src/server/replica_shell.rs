@@ -3,12 +3,14 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
 use crate::admin::figures::{Counter, Figures, Measure};
-use crate::ids::Zxid;
+use crate::ids::{ServerId, Zxid};
+use crate::quorum::{HostPort, Membership};
 use crate::replica::event::Reloaded;
 use crate::replica::message::{Part, Standing, ToShard};
 use crate::replica::{Action, Event, Now, Replica};
@@ -18,11 +20,13 @@ use crate::rt::listener::Listener;
 use crate::rt::{clock, process};
 use crate::storage::apache::SnapWriter;
 use crate::time::Instant;
+use crate::tree::Version;
 
+use super::acceptor::ClientPlaces;
 use super::log_thread::{LogCommand, LogMessage};
 use super::options::PeerOptions;
 use super::peers::Peers;
-use super::shard::{ToReplicaInbox, ToShardInbox};
+use super::shard::{SharedCounts, ToReplicaInbox, ToShardInbox};
 
 /// Bytes of a snapshot for a learner that are made in one go.
 const SNAPSHOT_SLICE_BYTES: usize = 256 << 10;
@@ -41,12 +45,16 @@ pub(super) struct Wiring {
     pub(super) recovery: Duration,
     /// The other servers; `None` for a server that stands alone.
     pub(super) ensemble: Option<EnsembleWiring>,
+    /// Where operators' words look.
+    pub(super) shared: Arc<SharedCounts>,
 }
 
 /// What a member needs besides.
 pub(super) struct EnsembleWiring {
     pub(super) peers: PeerOptions,
     pub(super) election_port: Vec<Listener>,
+    /// Who looks after the ports for clients.
+    pub(super) doorman: Sender<ClientPlaces>,
 }
 
 /// Votes and links are looked after at least so often in an ensemble; sooner if the replica asks for it.
@@ -54,11 +62,15 @@ const MEMBER_TICK: Duration = Duration::from_millis(50);
 
 /// Runs the replica until the server stops or the log fails.
 pub(super) async fn run(mut replica: Replica, mut inbox: Receiver<ToReplicaInbox>, wiring: Wiring) {
-    let Wiring { shards, log, tick: pace, drain_timeout, recovery, ensemble } = wiring;
+    let Wiring { shards, log, tick: pace, drain_timeout, recovery, ensemble, shared } = wiring;
     let tick = if ensemble.is_some() { pace.min(MEMBER_TICK) } else { pace };
-    let peers = ensemble.map(|ensemble| Peers::start(ensemble.peers, ensemble.election_port));
+    let mut doors = None;
+    let peers = ensemble.map(|ensemble| {
+        doors = Some(Doors::new(&ensemble.peers, ensemble.doorman));
+        Peers::start(ensemble.peers, ensemble.election_port)
+    });
     let started = clock::now();
-    let mut hands = Hands { shards, log, watch: Stopwatch::new(recovery, started), peers };
+    let mut hands = Hands { shards, log, watch: Stopwatch::new(recovery, started), peers, doors, shared };
     let mut messages = Vec::with_capacity(INBOX_TAKE_MAX);
     let mut next_tick = started + tick;
     let mut next_log_tick = started + pace;
@@ -147,6 +159,36 @@ struct Hands {
     log: Sender<LogCommand>,
     watch: Stopwatch,
     peers: Option<Peers>,
+    doors: Option<Doors>,
+    shared: Arc<SharedCounts>,
+}
+
+/// Where clients find this server by the configuration that holds.
+struct Doors {
+    my_id: ServerId,
+    places: (Option<HostPort>, Option<HostPort>),
+    doorman: Sender<ClientPlaces>,
+}
+
+impl Doors {
+    fn new(options: &PeerOptions, doorman: Sender<ClientPlaces>) -> Self {
+        let mut doors = Self { my_id: options.my_id, places: (None, None), doorman };
+        doors.configured(&options.membership);
+        doors
+    }
+
+    /// What is new in this configuration.
+    fn configured(&mut self, membership: &Membership) -> Option<ClientPlaces> {
+        let own = membership.members.get(&self.my_id)?;
+        let new = |before: &mut Option<HostPort>, now: &Option<HostPort>| {
+            let is_new = now.is_some() && before != now;
+            is_new.then(|| before.clone_from(now))?;
+            now.clone()
+        };
+        let client = new(&mut self.places.0, &own.client);
+        let secure_client = new(&mut self.places.1, &own.secure_client);
+        (client.is_some() || secure_client.is_some()).then_some(ClientPlaces { client, secure_client })
+    }
 }
 
 impl Hands {
@@ -171,7 +213,17 @@ impl Hands {
                             let expired = gathered.replica.expired_count;
                             Arc::make_mut(gathered).parts.push(Part(Arc::new(self.watch.figures(expired))));
                         }
-                        ToShard::Standing(standing, _) if shard == 0 => self.watch.stands(*standing, clock::now()),
+                        ToShard::Published(published) => {
+                            if let Some(segment) = published.segments.last() {
+                                self.announce(&segment.version);
+                            }
+                        }
+                        ToShard::Standing(standing, version) => {
+                            if shard == 0 {
+                                self.watch.stands(*standing, clock::now());
+                            }
+                            self.announce(version);
+                        }
                         _ => {}
                     }
                     let _ = self.shards[shard].send(ToShardInbox::Replica(message)).await;
@@ -190,12 +242,29 @@ impl Hands {
                     self.watch.snapshot_begun = None;
                     let _ = self.log.send(LogCommand::Install { version, sessions, log_id: process::random() }).await;
                 }
+                Action::Configure { committed, last_seen } => {
+                    if let Some(peers) = &self.peers {
+                        peers.configure(committed.clone(), last_seen.clone());
+                    }
+                    if let Some(doors) = &mut self.doors
+                        && let Some(places) = doors.configured(&committed)
+                    {
+                        let _ = doors.doorman.send(places).await;
+                    }
+                    *self.shared.configuration.lock().unwrap_or_else(PoisonError::into_inner) = Some(committed.clone());
+                    let _ = self.log.send(LogCommand::Configure { committed, last_seen }).await;
+                }
                 action => self.speak(action),
             }
         }
         if let Some(peers) = &self.peers {
             peers.flush();
         }
+    }
+
+    /// Says which version shards are about to get, before one of them can show it to a client.
+    fn announce(&self, version: &Version) {
+        self.shared.newest.store(version.zxid().0, Ordering::SeqCst);
     }
 
     /// Says something to another server.
@@ -226,6 +295,7 @@ impl Hands {
             Action::Append(_)
             | Action::Snapshot { .. }
             | Action::ToShard(..)
+            | Action::Configure { .. }
             | Action::SaveEpochs { .. }
             | Action::Truncate(_)
             | Action::Install { .. } => panic!("this is not said to another server"),
@@ -247,6 +317,7 @@ impl Hands {
             LogMessage::Reloaded(recovered) => {
                 Event::Truncated(Box::new(Reloaded { tree: recovered.tree, sessions: recovered.sessions }))
             }
+            LogMessage::Configured => Event::Configured,
             LogMessage::EpochsSaved => Event::EpochsSaved,
             LogMessage::EpochsFailed => Event::EpochsFailed,
             LogMessage::TruncateImpossible => Event::TruncateImpossible,

@@ -5,11 +5,12 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use super::embedded::ZookeeperServer;
-use super::node::Server;
+use super::node::{Server, ServerFailed};
 use super::options::{EnsembleOptions, Options};
 use crate::admin::word::Whitelist;
 use crate::ids::{ServerId, SessionId, Zxid};
 use crate::quorum::{HostPort, Member, Membership, PeerAddress, PeerType, Quorums};
+use crate::rt::clock;
 use crate::rt::listener::Listener;
 use crate::wire::connect::{ConnectRequest, ConnectResponse, PASSWORD_LEN};
 use crate::wire::error_code::ErrorCode;
@@ -171,6 +172,146 @@ fn the_server_ends_a_closed_session_and_answers_nothing_behind_it() {
     server.stop();
 }
 
+/// The number behind a key of `mntr`.
+fn monitored(server: &Server, key: &str) -> u64 {
+    let mut stream = TcpStream::connect(server.address()).expect("connects");
+    stream.write_all(b"mntr").expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("answered");
+    let line = answer.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_else(|| panic!("{key} in {answer}"));
+    line.trim().parse().expect("a number")
+}
+
+fn watched(folder: &std::path::Path) -> Options {
+    let mut options = Options::in_folder(folder);
+    options.shard.words = Whitelist::parse(Some("*"), false);
+    options
+}
+
+/// With room for no second request that waits for the disk, each is written alone, all are answered in order, and nobody is
+/// forgotten. Reads with nothing before them go on.
+#[test]
+fn what_waits_for_the_disk_is_bounded_over_all_connections() {
+    const CLIENTS: usize = 4;
+    const REQUESTS: i32 = 60;
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut options = watched(folder.path());
+    options.shard.queued_bytes_max = 0;
+    let server = Server::start(options).expect("starts");
+    let clients: Vec<_> = (0..CLIENTS).map(|_| connect(&server)).collect();
+    let reader = connect(&server);
+    let before = monitored(&server, "zk_cnt_fsynctime");
+    for client in &clients {
+        let mut out = Vec::new();
+        for xid in (1..REQUESTS).step_by(2) {
+            put_set(&mut out, xid);
+            put_get(&mut out, xid + 1);
+        }
+        (&mut &*client).write_all(&out).expect("sent");
+    }
+    for xid in 1..100 {
+        let mut out = Vec::new();
+        put_get(&mut out, xid);
+        (&reader).write_all(&out).expect("sent");
+        let answer = loop {
+            // Its watches fire, too.
+            let header = header(&receive(&reader));
+            if header.xid != Xid(-1) {
+                break header;
+            }
+        };
+        assert_eq!((answer.xid, answer.err), (Xid(xid), ErrorCode::OK));
+    }
+    for client in &clients {
+        let mut next = 1;
+        while next <= REQUESTS {
+            let header = header(&receive(client));
+            if header.xid != Xid(-1) {
+                assert_eq!((header.xid, header.err), (Xid(next), ErrorCode::OK));
+                next += 1;
+            }
+        }
+    }
+    let syncs = monitored(&server, "zk_cnt_fsynctime") - before;
+    let writes = CLIENTS as u64 * REQUESTS as u64 / 2;
+    assert!(syncs >= writes, "{writes} writes, one at a time, in {syncs} syncs");
+    server.stop();
+}
+
+/// Clients that ask and do not listen hold so much together and no more: the one that holds the most is closed, others are served.
+#[test]
+fn answers_that_nobody_takes_are_bounded_over_all_connections() {
+    const DATA: usize = 900_000;
+    const GREEDY: usize = 3;
+    const ASKED: i32 = 100;
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut options = watched(folder.path());
+    options.shard.held_bytes_max = 2 << 20;
+    let server = Server::start(options).expect("starts");
+    let client = connect(&server);
+    let mut out = Vec::new();
+    let request = SetDataRequest { path: "/".into(), data: Some(&vec![7; DATA]), version: -1 };
+    put_request(&mut out, 1, OpCode::SET_DATA, |out| request.encode(out));
+    (&client).write_all(&out).expect("sent");
+    assert_eq!(header(&receive(&client)).err, ErrorCode::OK);
+    let greedy: Vec<_> = (0..GREEDY).map(|_| connect(&server)).collect();
+    for stream in &greedy {
+        let mut out = Vec::new();
+        let request = PathWatchRequest { path: "/".into(), watch: false };
+        (1..=ASKED).for_each(|xid| put_request(&mut out, xid, OpCode::GET_DATA, |out| request.encode(out)));
+        (&mut &*stream).write_all(&out).expect("sent");
+    }
+    let begin = std::time::Instant::now();
+    while monitored(&server, "zk_num_alive_connections") > 1 + GREEDY as u64 {
+        assert!(begin.elapsed() < PATIENCE, "nobody was closed");
+    }
+    let mut out = Vec::new();
+    put_get(&mut out, 2);
+    (&client).write_all(&out).expect("sent");
+    assert_eq!(receive(&client).len(), 16 + 4 + DATA + 68);
+    let closed = greedy.iter().filter(|stream| {
+        let mut taken = Vec::new();
+        let ended = (&mut &**stream).take(u64::from(ASKED.unsigned_abs()) * DATA as u64).read_to_end(&mut taken);
+        ended.is_err() || taken.len() < ASKED as usize * DATA
+    });
+    assert!((1..GREEDY).contains(&closed.count()), "one or two of them, who then leave room for the third");
+    server.stop();
+}
+
+/// Who was told of a write tells somebody else: that one sees it, though another shard serves him.
+#[test]
+fn what_one_shard_has_shown_every_shard_has() {
+    const SHARDS: usize = 4;
+    const ROUNDS: i32 = 500;
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut options = Options::in_folder(folder.path());
+    options.cores.shards = vec![None; SHARDS];
+    options.replica.shards = SHARDS;
+    let server = Server::start(options).expect("starts");
+    let writer = connect(&server);
+    let readers: Vec<_> = (0..SHARDS).map(|_| connect(&server)).collect();
+    for round in 1..=ROUNDS {
+        let mut out = Vec::new();
+        let request = SetDataRequest { path: "/".into(), data: Some(&round.to_be_bytes()), version: -1 };
+        put_request(&mut out, round, OpCode::SET_DATA, |out| request.encode(out));
+        (&writer).write_all(&out).expect("sent");
+        let written = header(&receive(&writer));
+        assert_eq!(written.err, ErrorCode::OK);
+        let mut out = Vec::new();
+        let request = PathWatchRequest { path: "/".into(), watch: false };
+        put_request(&mut out, round, OpCode::GET_DATA, |out| request.encode(out));
+        readers.iter().for_each(|mut reader| reader.write_all(&out).expect("sent"));
+        for reader in &readers {
+            let answer = receive(reader);
+            let mut body = Reader::new(&answer);
+            let seen = ReplyHeader::decode(&mut body).expect("a reply");
+            let data = body.buffer().expect("data").expect("some");
+            assert_eq!((seen.zxid, data), (written.zxid, round.to_be_bytes().as_slice()), "in round {round}");
+        }
+    }
+    server.stop();
+}
+
 /// What an operator sees of a leader before its first transaction, as Apache's tells it.
 #[test]
 fn a_new_leader_stands_at_the_start_of_its_epoch() {
@@ -185,4 +326,39 @@ fn a_new_leader_stands_at_the_start_of_its_epoch() {
     stream.read_to_string(&mut told).expect("an answer");
     assert!(told.contains("Zxid: 0x100000000\nMode: leader\n"), "{told}");
     assert!(told.contains("Proposal sizes last/min/max: -1/-1/-1\n"), "{told}");
+}
+
+/// A part that panics takes the server with it, in a process that goes on: nobody is left waiting for an answer.
+#[test]
+fn a_part_that_panics_ends_the_server() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut options = Options::in_folder(folder.path());
+    // Somewhere among the writes that prepare the log and those that clients cause.
+    options.fault = Some("panic:20".parse().expect("a fault"));
+    let server = Server::start(options).expect("starts");
+    // It may end at any moment; what counts is that it says so and does not leave us waiting.
+    let ask = || {
+        let Ok(mut stream) = TcpStream::connect(server.address()) else { return };
+        let mut out = Vec::new();
+        let request = ConnectRequest {
+            protocol_version: 0,
+            last_zxid_seen: Zxid::ZERO,
+            timeout_ms: 30_000,
+            session: SessionId::NONE,
+            password: &[0; PASSWORD_LEN],
+            read_only: Some(false),
+        };
+        put_frame(&mut out, |out| request.encode(out));
+        stream.set_read_timeout(Some(PATIENCE)).expect("a live socket");
+        let answered = stream.write_all(&out).and_then(|()| stream.read(&mut [0; 64]));
+        assert!(!answered.is_err_and(|error| error.kind() == ErrorKind::WouldBlock), "left waiting");
+    };
+    let patient_until = clock::now() + PATIENCE;
+    while !server.has_ended() {
+        assert!(clock::now() < patient_until, "nobody has noticed");
+        ask();
+    }
+    ask();
+    let failed = server.wait().expect_err("it did not end because it was told to");
+    assert!(matches!(&failed, ServerFailed::Panicked(part) if part == "zoo-log"), "{failed}");
 }

@@ -211,6 +211,39 @@ impl<'a> SetWatchesRequest<'a> {
     }
 }
 
+/// `reconfig`. A text that is null is not given; one that is empty is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ReconfigRequest<'a> {
+    /// `server.N=...` of those that join or change, separated by commas.
+    pub joining: Option<Cow<'a, str>>,
+    /// Numbers of those that leave, separated by commas.
+    pub leaving: Option<Cow<'a, str>>,
+    /// All members from now on, a line each or separated by commas; then the two before do not count.
+    pub members: Option<Cow<'a, str>>,
+    /// The version that the present configuration has to have; -1: any.
+    pub from_version: i64,
+}
+
+impl<'a> ReconfigRequest<'a> {
+    /// Reads it.
+    pub fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            joining: reader.ustring_opt()?,
+            leaving: reader.ustring_opt()?,
+            members: reader.ustring_opt()?,
+            from_version: reader.i64()?,
+        })
+    }
+
+    /// Appends it.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        for text in [&self.joining, &self.leaving, &self.members] {
+            out.put_buffer(text.as_ref().map(|text| text.as_bytes()));
+        }
+        out.put_i64(self.from_version);
+    }
+}
+
 /// `auth`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AuthRequest<'a> {
@@ -256,6 +289,19 @@ mod tests {
             assert_eq!(CreateRequest::decode(op, &mut reader), Ok(request));
             assert!(reader.is_empty());
         }
+    }
+
+    #[test]
+    fn reconfig_comes_back() {
+        let request = ReconfigRequest {
+            joining: Some("server.4=a:1:2;3".into()),
+            leaving: None,
+            members: Some("".into()),
+            from_version: 0x1_0000_000a,
+        };
+        let mut out = Vec::new();
+        request.encode(&mut out);
+        assert_eq!(ReconfigRequest::decode(&mut Reader::new(&out)), Ok(request));
     }
 
     #[test]

@@ -40,6 +40,18 @@
 //! - `history`: the last committed records, from which a DIFF is made.
 //! - `leader`: `discovery` (epochs), `sync` (DIFF, TRUNC or SNAP), `broadcast` (proposals, acks, commits, syncs), `link`.
 //! - `learner`: `handshake`, `sync` (until UPTODATE), `follow` (afterwards).
+//!
+//! # Reconfiguration
+//!
+//! A transaction of type reconfig holds a configuration, and its zxid is that configuration's version. From its proposal on a
+//! quorum of the configuration before *and* of the new one is needed, for what comes behind it and for the leader to stay
+//! alive; when it is committed the new one alone counts. Whoever acknowledges it has saved it as last seen before, and elects,
+//! leads and follows by both configurations until one of them wins: so of two leaders one always lacks a quorum.
+//! - `leader::reconfig`: both quorums, who is to lead, and the end of a leader that is not; a leader that begins with a
+//!   configuration that its predecessor proposed completes it with its NEWLEADER.
+//! - A learner hears of a configuration by its proposal ([`LearnerAction::ConfigurationSeen`]) and that it holds by
+//!   COMMITANDACTIVATE, INFORMANDACTIVATE, or UPTODATE for the one that came with NEWLEADER
+//!   ([`LearnerAction::ConfigurationActivated`]).
 
 mod history;
 mod leader;
@@ -86,6 +98,8 @@ pub struct Options {
     pub membership: Arc<Membership>,
     /// A newer one that was proposed and may be committed (Apache's last seen verifier). Quorums then need both.
     pub last_seen: Option<Arc<Membership>>,
+    /// Whether configurations change (`reconfigEnabled`). Without it nobody takes one over (ZOOKEEPER-3829).
+    pub reconfig_enabled: bool,
     /// `leader.maxTimeToWaitForEpoch`, in milliseconds: how long a leader without a quorum ignores that its voters look for
     /// another one. `None`: until initLimit ends.
     pub max_time_to_wait_for_epoch_ms: Option<u64>,
@@ -110,6 +124,7 @@ impl Options {
             sync_limit: 5,
             membership,
             last_seen: None,
+            reconfig_enabled: false,
             max_time_to_wait_for_epoch_ms: None,
             epoch_patience_ms: u64::MAX,
             force_snapshot_sync: false,
@@ -142,6 +157,16 @@ impl Options {
     /// Whether these servers are a quorum of every configuration that counts.
     fn contains_quorum(&self, servers: &[ServerId]) -> bool {
         self.configurations().all(|configuration| configuration.contains_quorum(servers.iter().copied()))
+    }
+
+    /// The newest configuration.
+    fn newest(&self) -> &Arc<Membership> {
+        self.last_seen.as_ref().filter(|newer| newer.version > self.membership.version).unwrap_or(&self.membership)
+    }
+
+    /// The same without a newer configuration that is proposed.
+    fn is_committed_quorum(&self, servers: &[ServerId]) -> bool {
+        self.membership.contains_quorum(servers.iter().copied())
     }
 
     fn configurations(&self) -> impl Iterator<Item = &Membership> {

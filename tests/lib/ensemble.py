@@ -217,7 +217,8 @@ class Member(Server):
         if identity in ensemble.observers:
             self.keys["peerType"] = "observer"
         self.keys = {key: value for key, value in self.keys.items() if value is not None}
-        self.extra_lines = ensemble.member_lines()
+        self.extra_lines = ensemble.member_lines(identity)
+        self.keeps_config = ensemble.config.get("reconfigEnabled") == "true"
 
     def command(self):
         return self.ensemble.network.wrap(self.identity, super().command())
@@ -270,8 +271,10 @@ class Ensemble:
         return cls.stand_in or kind
 
     def __init__(self, kinds, *, observers=(), config=None, network="loopback", jvm_flags=(), plain_jvm_flags=None,
-                 folders=None, label="ensemble"):
+                 folders=None, label="ensemble", initial=None):
+        """`initial`: the members of the first configuration (all); the others join by a reconfiguration."""
         self.observers = set(observers)
+        self.initial = initial
         self.config = dict(config or {})
         self.jvm_flags = [*JVM_FLAGS, *jvm_flags] if plain_jvm_flags is None else list(plain_jvm_flags)
         self.ids = list(range(1, len(kinds) + 1))
@@ -291,13 +294,19 @@ class Ensemble:
         folder = os.path.join(self.folder, f"{identity}-{kind}-{self.generation[identity]}")
         return Member(kind, identity, self, folder, self.data_folders.get(identity))
 
-    def member_lines(self):
+    def member_lines(self, own):
+        """The first configuration as server `own` has it: one that is to join is an observer in its own, and in no other."""
         lines = []
-        for identity in self.ids:
-            _, quorum, election = self.network.ports[identity]
+        for identity in self.initial or self.ids:
             role = "observer" if identity in self.observers else "participant"
-            lines.append(f"server.{identity}={self.network.host(identity)}:{quorum}:{election}:{role}")
+            lines.append(f"server.{identity}={self.peer_address(identity)}:{role}")
+        if self.initial and own not in self.initial:
+            lines.append(f"server.{own}={self.peer_address(own)}:observer")
         return lines
+
+    def peer_address(self, identity):
+        _, quorum, election = self.network.ports[identity]
+        return f"{self.network.host(identity)}:{quorum}:{election}"
 
     def __enter__(self):
         return self

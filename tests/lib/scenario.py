@@ -56,6 +56,7 @@ class Scenario:
     kinds: tuple                # fixed, instead of those asked for
     load: dict
     start: tuple                # the servers to start with; the others are the scenario's own business
+    initial: tuple              # the members of the first configuration
 
     @property
     def about(self):
@@ -63,12 +64,12 @@ class Scenario:
 
 
 def scenario(into, *, size=3, network="loopback", observers=(), sure_sync=True, sessions_survive=False, config=None, quick=True,
-             prepare=None, kinds=None, load=None, start=None, name=None):
+             prepare=None, kinds=None, load=None, start=None, initial=None, name=None):
     """Puts a function into the list `into`. `sure_sync`: no deposed leader can answer, so a read behind a sync is linearisable.
     `sessions_survive`: no client may lose its session. `prepare(stack)`: folders for the Ensemble, made before it."""
     def add(function):
         into.append(Scenario(function, name or function.__name__, size, network, tuple(observers), sure_sync, sessions_survive,
-                             dict(config or {}), quick, prepare, kinds, dict(load or {}), start))
+                             dict(config or {}), quick, prepare, kinds, dict(load or {}), start, initial))
         return function
     return add
 
@@ -155,7 +156,7 @@ def run_one(title, each, kinds, seed, keep=False):
         folders = each.prepare() if each.prepare else None
         try:
             with Ensemble(kinds, observers=each.observers, network=each.network, config=each.config, label=title,
-                          folders=folders.folders if folders else None) as ensemble:
+                          folders=folders.folders if folders else None, initial=each.initial) as ensemble:
                 try:
                     figures, note = play(each, ensemble, seed)
                 except Skip:

@@ -122,6 +122,7 @@ class Server:
         keys.update(config or {})
         self.keys = {key: value for key, value in keys.items() if value is not None}
         self.extra_lines = list(extra_lines)
+        self.keeps_config = False       # once written, zoo.cfg is the server's own: reconfigurations change it
 
     def __enter__(self):
         self.start()
@@ -147,9 +148,10 @@ class Server:
         assert self.process is None, f"{self.name} runs already"
         os.makedirs(self.data_folder, exist_ok=True)
         written = {k: v for k, v in self.keys.items() if self.kind != "apache" or k not in PROPERTY_ONLY}
-        with open(self.config_file, "w") as file:
-            file.writelines(f"{key}={value}\n" for key, value in written.items())
-            file.writelines(f"{line}\n" for line in self.extra_lines)
+        if not self.keeps_config or not os.path.exists(self.config_file):
+            with open(self.config_file, "w") as file:
+                file.writelines(f"{key}={value}\n" for key, value in written.items())
+                file.writelines(f"{line}\n" for line in self.extra_lines)
         with open(self.log_file, "ab") as log:
             self.process = _spawner.submit(
                 subprocess.Popen, self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log,

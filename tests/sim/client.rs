@@ -21,7 +21,8 @@ use zoo_server::wire::jute::{Put, Reader};
 use zoo_server::wire::multi::{MultiOp, encode_multi};
 use zoo_server::wire::op::OpCode;
 use zoo_server::wire::request::{
-    CreateRequest, PathKindRequest, PathVersionRequest, PathWatchRequest, SetDataRequest, SetWatchesRequest,
+    CreateRequest, PathKindRequest, PathVersionRequest, PathWatchRequest, ReconfigRequest, SetDataRequest,
+    SetWatchesRequest,
 };
 use zoo_server::wire::stat::Stat;
 use zoo_server::wire::watch_event::{EventType, decode_event};
@@ -133,6 +134,8 @@ pub struct Sight<'a> {
     pub history: &'a mut Vec<Call>,
     pub pipelined: usize,
     pub is_alone: bool,
+    /// How many servers there are to be members, if clients reconfigure.
+    pub reconfigures: Option<u64>,
     pub trace: bool,
 }
 
@@ -392,8 +395,24 @@ impl Client {
                 let xid = self.take_xid();
                 self.request(sight, xid, OpCode::CLOSE_SESSION, "", |_| {})
             }
+            98 if !self.is_steady && sight.reconfigures.is_some() => self.reconfigure(sight),
             _ => self.read(sight, OpCode::GET_DATA, &register, false),
         }
+    }
+
+    /// One server joins, changes its role, or leaves.
+    fn reconfigure(&mut self, sight: &mut Sight<'_>) -> Vec<u8> {
+        let servers = sight.reconfigures.expect("only asked for where it may be");
+        let server = sight.random.below(servers);
+        let role = match sight.random.below(4) {
+            0 => None,
+            1 => Some("observer"),
+            _ => Some("participant"),
+        };
+        let joining = role.map(|role| format!("server.{}=h{server}:2888:3888:{role};1", server + 1).into());
+        let leaving = role.is_none().then(|| (server + 1).to_string().into());
+        let request = ReconfigRequest { joining, leaving, members: None, from_version: -1 };
+        self.write(sight, OpCode::RECONFIG, "", &[], |out| request.encode(out))
     }
 
     fn create(&mut self, sight: &mut Sight<'_>, path: &str, flags: i32) -> Vec<u8> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use zoo_server::ids::{ServerId, SessionId};
-use zoo_server::quorum::Membership;
+use zoo_server::quorum::{ChangeRules, Membership};
 use zoo_server::replica::EnsembleOptions;
 use zoo_server::replica::event::{DialId, Event, LinkId};
 use zoo_server::storage::apache::SnapWriter;
@@ -18,18 +18,25 @@ use crate::world::{Due, World};
 const INIT_LIMIT: u32 = 10;
 const SYNC_LIMIT: u32 = 5;
 
-/// How a server takes part.
-pub fn options(plan: &Plan, server: usize) -> EnsembleOptions {
+/// The configuration that the ensemble begins with.
+pub fn first_membership(plan: &Plan) -> Membership {
     let mut text = String::new();
     for other in 0..plan.servers() {
         let role = if other < plan.participants { "participant" } else { "observer" };
         text += &format!("server.{}=h{other}:2888:3888:{role}\n", server_id(other).0);
     }
     text += "version=0";
-    let membership = Membership::parse_text(&text).expect("a membership of this form");
+    Membership::parse_text(&text).expect("a membership of this form")
+}
+
+/// How a server takes part.
+pub fn options(plan: &Plan, server: usize) -> EnsembleOptions {
+    let membership = first_membership(plan);
     EnsembleOptions {
         my_id: server_id(server),
         membership: Arc::new(membership),
+        last_seen: None,
+        change_rules: ChangeRules { standalone_enabled: true, multi_address: false },
         tick_ms: plan.tick_ms,
         init_limit: INIT_LIMIT,
         sync_limit: SYNC_LIMIT,

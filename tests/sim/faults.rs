@@ -5,7 +5,8 @@
 
 use zoo_server::storage::sim_disk::SimDisk;
 
-use crate::network::Machine;
+use crate::ledger::Ledger;
+use crate::network::{Machine, server_id};
 use crate::plan::Fault;
 use crate::server::Crash;
 use crate::world::{Due, Mend, World};
@@ -126,13 +127,26 @@ impl World {
     fn is_dispensable(&self, server: usize) -> bool {
         let Some(own) = self.ledger.truths.get(server) else { return false };
         let newest = own.last().max(self.ledger.last());
-        let holders = (0..self.plan.participants).filter(|other| {
+        let holders = (0..self.servers.len()).filter(|other| {
             let truth = &self.ledger.truths[*other];
             *other != server && truth.durable >= newest && self.servers[*other].is_serving()
         });
+        let configuration = self.ledger.configuration();
+        let is_voter = configuration.is_participant(server_id(server));
         self.servers[server].process.is_none()
             && self.now >= self.servers[server].down_since + 1_000_000
-            && (server >= self.plan.participants || holders.count() * 2 > self.plan.participants)
+            && self.is_agreed()
+            && (!is_voter || Ledger::is_quorum(configuration, holders))
+    }
+
+    /// Whether all servers go by one configuration, and none is proposed.
+    pub fn is_agreed(&self) -> bool {
+        !self.plan.reconfigures
+            || self.servers.iter().all(|server| {
+                server.configurations.as_ref().is_some_and(|(committed, last_seen)| {
+                    committed.version == self.ledger.configuration().version && last_seen.is_none()
+                })
+            })
     }
 
     /// Some bits of a file change while the server is down.

@@ -2,7 +2,9 @@
 //!
 //! A transaction is committed when the first server lets a client see a state that holds it. From then on
 //!
-//! - it is durable on a quorum, by what the disks did and not by what anybody said of them;
+//! - it is durable on a quorum of the configuration that holds (and a reconfiguration on one of that which it makes, too), by what the
+//!   disks did
+//!   and not by what anybody said of them;
 //! - every server that shows a later state has the same bytes at the same zxid before it, and nothing in between;
 //! - its changes are those of the model ([`Model`]), and every server's tree is the model's at the same zxid, digest included.
 //!
@@ -12,11 +14,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use zoo_server::ids::{SessionId, Zxid};
+use zoo_server::quorum::Membership;
 use zoo_server::tree::View;
 use zoo_server::wire::error_code::ErrorCode;
+use zoo_server::wire::op::OpCode;
 use zoo_server::wire::txn::{Txn, TxnRecord};
 
 use crate::model::Model;
+use crate::network::server_id;
 use crate::random::fingerprint;
 
 /// A record as a server's log holds it.
@@ -99,7 +104,8 @@ pub struct Entry {
 }
 
 pub struct Ledger {
-    participants: usize,
+    /// The configurations that came to hold, by version.
+    configurations: BTreeMap<i64, Membership>,
     pub truths: Vec<Truth>,
     pub entries: Vec<Entry>,
     pub model: Model,
@@ -118,9 +124,9 @@ pub struct Ledger {
 type Verdict = Result<(), String>;
 
 impl Ledger {
-    pub fn new(servers: usize, participants: usize) -> Self {
+    pub fn new(servers: usize, first: Membership) -> Self {
         Self {
-            participants,
+            configurations: BTreeMap::from([(0, first)]),
             truths: vec![Truth::default(); servers],
             entries: Vec::new(),
             model: Model::default(),
@@ -131,6 +137,30 @@ impl Ledger {
             checks_quorum: true,
             shown_count: 0,
         }
+    }
+
+    /// A server goes by this configuration from now on. Whether it is a new one.
+    pub fn holds(&mut self, membership: &Membership) -> Result<bool, String> {
+        match self.configurations.get(&membership.version) {
+            None => {
+                self.configurations.insert(membership.version, membership.clone());
+                Ok(true)
+            }
+            Some(known) if known == membership => Ok(false),
+            Some(known) => {
+                Err(format!("two configurations of one version: {}, and {}", known.to_text(), membership.to_text()))
+            }
+        }
+    }
+
+    /// The newest configuration that holds.
+    pub fn configuration(&self) -> &Membership {
+        self.configurations.last_key_value().expect("there is the first").1
+    }
+
+    /// Whether those servers are a quorum of a configuration.
+    pub fn is_quorum(membership: &Membership, servers: impl Iterator<Item = usize>) -> bool {
+        membership.contains_quorum(servers.map(server_id))
     }
 
     pub fn last(&self) -> Zxid {
@@ -313,10 +343,23 @@ impl Ledger {
             return Err(format!("the record of {zxid} says {}", record.header.zxid));
         }
         if self.checks_quorum {
-            let holders = self.truths[..self.participants].iter().filter(|truth| truth.has_durably(&logged)).count();
-            if holders * 2 <= self.participants {
-                let all = self.participants;
-                return Err(format!("server {server} shows {zxid}, which {holders} of {all} have durably"));
+            let holders = || (0..self.truths.len()).filter(|holder| self.truths[*holder].has_durably(&logged));
+            let (_, before) = self.configurations.range(..zxid.0).next_back().expect("there is the first");
+            let made = match &record.txn {
+                Txn::SetData { data: Some(data), .. } if record.header.op == OpCode::RECONFIG => {
+                    let text = std::str::from_utf8(data).map_err(|error| error.to_string())?;
+                    Some(Membership::parse_text(text).map_err(|error| error.to_string())?)
+                }
+                _ => None,
+            };
+            for membership in made.iter().chain([before]) {
+                if !Self::is_quorum(membership, holders()) {
+                    let holders: Vec<_> = holders().collect();
+                    let text = membership.to_text();
+                    return Err(format!(
+                        "server {server} shows {zxid}, which {holders:?} have durably: no quorum of {text}"
+                    ));
+                }
             }
         }
         let request = (record.header.session, record.header.cxid);

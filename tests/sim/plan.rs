@@ -122,6 +122,8 @@ pub struct Plan {
     pub epoch_txns_max: u32,
     /// All disks hold one transaction of the first epoch when the run begins, with this counter; `None`: they are empty.
     pub past: Option<u32>,
+    /// Clients reconfigure the ensemble: servers leave and join, with a vote or without.
+    pub reconfigures: bool,
     /// Whether the disks of a quorum are looked at when something is committed. Without it, what is missing there is found when it
     /// is missed.
     pub checks_disks: bool,
@@ -170,6 +172,7 @@ impl Plan {
                 if random.one_in(8) { random.between(30, 400) as u32 } else { u32::MAX }
             },
             past: (participants > 1 && random.one_in(16)).then(|| u32::MAX - 1 - random.below(400) as u32),
+            reconfigures: participants > 1 && sabotage.is_none() && random.one_in(3),
             checks_disks: true,
             sabotage,
             trace: false,

@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 
 use crate::linear;
+use crate::network::server_id;
 use crate::plan::Plan;
 use crate::world::{Figures, World};
 
@@ -75,12 +76,17 @@ fn phases(world: &mut World) {
         return;
     }
     // Progress with a quorum, in half of the runs with no more than that.
-    let mut quorum: Vec<usize> = (0..world.plan.participants).collect();
-    let majority = world.plan.participants / 2 + 1;
-    if world.random.one_in(2) {
+    let is_member = |server: &usize| world.ledger.configuration().is_participant(server_id(*server));
+    let mut quorum: Vec<usize> = (0..world.servers.len()).filter(is_member).collect();
+    let majority = quorum.len() / 2 + 1;
+    if world.random.one_in(2) && world.is_agreed() {
         while quorum.len() > majority {
             quorum.remove(world.random.index(quorum.len()));
         }
+    }
+    if !world.is_agreed() {
+        // Who does not know what holds may need servers that are no members any more.
+        quorum = (0..world.servers.len()).collect();
     }
     world.trace(|| format!("healed: {quorum:?}"));
     world.heal(&quorum);

@@ -13,9 +13,11 @@
 //! - Each server has clocks of its own: the monotonic one runs faster or slower by up to 2 %, the wall clock is off by minutes and jumps.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use zoo_server::ids::{Epoch, SessionId, Zxid};
 use zoo_server::pipeline::{self, Pipeline};
+use zoo_server::quorum::Membership;
 use zoo_server::replica::Replica;
 use zoo_server::replica::event::{Action, DialId, Event, LinkId, Now, Options, Reloaded};
 use zoo_server::replica::message::{Standing, ToShard};
@@ -99,6 +101,9 @@ pub struct Server {
     /// Its disk takes so many times as long.
     pub disk_slowness: u64,
     pub down_since: u64,
+    /// The ensemble's configurations as its files have them: the one that holds, and a newer one that is proposed. `None` before
+    /// the first change.
+    pub configurations: Option<(Arc<Membership>, Option<Arc<Membership>>)>,
 }
 
 impl Server {
@@ -116,6 +121,7 @@ impl Server {
             is_kept_down: false,
             disk_slowness: 1,
             down_since: 0,
+            configurations: None,
         }
     }
 
@@ -333,6 +339,8 @@ impl World {
             session_timeout_max_ms: 20 * tick,
             txn_bytes_max: RECORD_LEN_MAX - 4096,
             epoch_txns_max: self.plan.epoch_txns_max,
+            reconfig_enabled: true,
+            auth: pipeline::auth::Options { skip_acl: self.plan.reconfigures, ..Default::default() },
             ..pipeline::Options::default()
         };
         let zxid = recovered.tree.view().zxid();
@@ -355,7 +363,10 @@ impl World {
             Some((first, _)) => before_first.unwrap_or(Zxid(first.0 - 1)),
         };
         let history = History::recovered(ensemble::history_options(&self.plan), base, records);
-        let ensemble = ensemble::options(&self.plan, server);
+        let mut ensemble = ensemble::options(&self.plan, server);
+        if let Some((committed, last_seen)) = &self.servers[server].configurations {
+            (ensemble.membership, ensemble.last_seen) = (committed.clone(), last_seen.clone());
+        }
         Ok((core, Replica::join(options, ensemble, pipeline, recovered.epochs, history, now)))
     }
 
@@ -572,6 +583,20 @@ impl World {
                     self.look_at(server, &message);
                 }
                 self.tell_shard(server, shard, message);
+            }
+            Action::Configure { committed, last_seen } => {
+                self.trace(|| {
+                    let next = last_seen.as_ref().map(|next| next.to_text());
+                    format!("server {server} goes by {:?}, next {next:?}", committed.to_text())
+                });
+                self.note(16, committed.version as u64);
+                match self.ledger.holds(&committed) {
+                    Ok(is_new) => self.figures.reconfigured += u64::from(is_new),
+                    violation => self.check(violation.map(drop)),
+                }
+                // What the operator's files hold: written as a whole and synced before anything else is done.
+                self.servers[server].configurations = Some((committed, last_seen));
+                self.tell_replica(server, Event::Configured);
             }
             Action::SaveEpochs { accepted, current } => {
                 self.trace(|| format!("server {server} saves epochs {accepted:?} {current:?}"));

@@ -2,7 +2,8 @@
 //! (`request.rs`, `handshake.rs`, `publish.rs`, and the ticker and `stand` of `mod.rs` there). Whoever changes the order of
 //! things in one of them has to change it in the other.
 //!
-//! What is left out has no part in the order: statistics, four-letter words, authentication, bounds on what a client may send.
+//! What is left out has no part in the order: statistics, four-letter words, authentication, bounds on what a client may send; and
+//! that a shard takes what the replica has sent before it answers (`catch_up`), which makes what is read only newer.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

@@ -156,6 +156,8 @@ pub struct Figures {
     pub writes: u64,
     pub requests: u64,
     pub sessions_lost: u64,
+    /// Configurations that came to hold, beside the first.
+    pub reconfigured: u64,
     /// Requests in the search for a linear order, and znodes for which it took too long.
     pub linear: u64,
     pub undecided: u64,
@@ -178,6 +180,7 @@ impl Figures {
         self.writes += other.writes;
         self.requests += other.requests;
         self.sessions_lost += other.sessions_lost;
+        self.reconfigured += other.reconfigured;
         self.linear += other.linear;
         self.undecided += other.undecided;
         self.simulated += other.simulated;
@@ -217,7 +220,7 @@ impl World {
         });
         let servers: Vec<Server> = servers.collect();
         let clients: Vec<Client> = (0..plan.clients).map(|number| Client::new(number, &mut random)).collect();
-        let mut ledger = Ledger::new(plan.servers(), plan.participants);
+        let mut ledger = Ledger::new(plan.servers(), crate::ensemble::first_membership(&plan));
         ledger.checks_quorum = plan.checks_disks;
         let mut world = Self {
             now: 0,
@@ -512,6 +515,7 @@ impl World {
             history: &mut self.history,
             pipelined: self.plan.pipelined,
             is_alone: !self.plan.is_ensemble(),
+            reconfigures: self.plan.reconfigures.then_some(self.servers.len() as u64),
             trace: self.plan.trace,
         };
         act(&mut self.clients[client], &mut sight)

@@ -1,7 +1,7 @@
 """The device's own latency: fio writes 4 KiB and makes it durable, one at a time, where the servers have their data.
 
-Both ways that a log can do it are measured, into blocks that were written before: a write and an fdatasync, and a write through (DSYNC).
-The quicker of the two is the limit.
+Both ways that a log can do it are measured, into blocks that were written before: a write and an fdatasync, and a write
+through (DSYNC). The quicker of the two is the limit.
 """
 
 import json
@@ -13,12 +13,26 @@ FILE_LEN = "64m"
 
 
 def _run(file, seconds, words):
-    command = ["fio", "--name=device", f"--filename={file}", f"--size={FILE_LEN}", "--rw=write", "--bs=4k", "--direct=1", "--ioengine=psync",
-               "--overwrite=1", "--time_based", f"--runtime={seconds}", "--output-format=json", "--percentile_list=50:99", *words]
+    command = [
+        "fio",
+        "--name=device",
+        f"--filename={file}",
+        f"--size={FILE_LEN}",
+        "--rw=write",
+        "--bs=4k",
+        "--direct=1",
+        "--ioengine=psync",
+        "--overwrite=1",
+        "--time_based",
+        f"--runtime={seconds}",
+        "--output-format=json",
+        "--percentile_list=50:99",
+        *words,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(command)}: {done.stderr[-1000:]}")
-    return json.loads(done.stdout[done.stdout.index("{"):])["jobs"][0]
+    return json.loads(done.stdout[done.stdout.index("{") :])["jobs"][0]
 
 
 def write_and_sync_us(folder, seconds):

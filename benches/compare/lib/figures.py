@@ -48,7 +48,11 @@ def number(value):
 def with_unit(value, unit):
     """A figure as a reader likes it: microseconds become milliseconds, bytes become MiB."""
     if unit == "us":
-        return f"{number(value)} µs" if value < 10_000 else f"{number(value / 1000)} ms" if value < 1e6 else f"{number(value / 1e6)} s"
+        return (
+            f"{number(value)} µs"
+            if value < 10_000
+            else f"{number(value / 1000)} ms" if value < 1e6 else f"{number(value / 1e6)} s"
+        )
     if unit == "s":
         return f"{number(value * 1000)} ms" if value < 1 else f"{number(value)} s"
     if unit == "bytes":
@@ -66,6 +70,9 @@ def plain(header, rows, indent=""):
     """A table for a terminal."""
     rows = [[str(cell) for cell in row] for row in rows]
     widths = [max(len(row[at]) for row in [header, *rows]) for at in range(len(header))]
-    shown = [indent + "  ".join(cell.ljust(width) if at == 0 else cell.rjust(width) for at, (cell, width) in enumerate(zip(row, widths)))
-             for row in [header, *rows]]
+    shown = [
+        indent
+        + "  ".join(cell.ljust(width) if at == 0 else cell.rjust(width) for at, (cell, width) in enumerate(zip(row, widths)))
+        for row in [header, *rows]
+    ]
     return "\n".join(line.rstrip() for line in shown)

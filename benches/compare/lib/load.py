@@ -5,8 +5,8 @@
     result = load.run("get", ["127.0.0.1:2181"], name="reads apache 1", connections=32, outstanding=32)
     result["per_second"], result["latency_us"]["p99"], result["timeline"]
 
-Options are those of the command, with `_` for `-`; True is a switch. A run with errors or wrong answers is `Failed`, unless
-`tolerant=True`, for work in which errors are part of what is measured.
+Options are those of the command, with `_` for `-`; True is a switch. A run with errors or wrong answers is `Failed`,
+unless `tolerant=True`, for work in which errors are part of what is measured.
 """
 
 import json
@@ -52,7 +52,7 @@ class Running:
 class Load:
     def __init__(self, binary, folder):
         self.binary, self.folder = binary, folder
-        self.files = []                 # of the runs that came to an end, for the report
+        self.files = []  # of the runs that came to an end, for the report
         os.makedirs(folder, exist_ok=True)
 
     def start(self, work, hosts, *, name, **options):
@@ -60,14 +60,29 @@ class Load:
         file = os.path.join(self.folder, re.sub(r"[^A-Za-z0-9.]+", "-", name) + ".json")
         if os.path.exists(file):
             os.remove(file)
-        command = [self.binary, "bench", work, "--hosts", ",".join(hosts), "--name", name, "--quiet", "--root", ROOT, "--json", file]
+        command = [
+            self.binary,
+            "bench",
+            work,
+            "--hosts",
+            ",".join(hosts),
+            "--name",
+            name,
+            "--quiet",
+            "--root",
+            ROOT,
+            "--json",
+            file,
+        ]
         for key, value in options.items():
             word = "--" + key.replace("_", "-")
             if value is True:
                 command.append(word)
             elif value is not None and value is not False:
                 command += [word, str(value)]
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
         return Running(process, file, name)
 
     def run(self, work, hosts, *, name, tolerant=False, report=True, **options):
@@ -85,9 +100,29 @@ class Load:
     def prepare(self, hosts, *, keys, data=100):
         """Makes the znodes, and leaves them there for runs with `reuse`."""
         # The servers answer to many creates at once; how many does not matter here.
-        command = [self.binary, "bench", "get", "--hosts", ",".join(hosts), "--root", ROOT, "--keys", str(keys), "--data", str(data),
-                   "--connections", "8", "--outstanding", "128", "--prepare-only", "--keep", "--quiet"]
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
+        command = [
+            self.binary,
+            "bench",
+            "get",
+            "--hosts",
+            ",".join(hosts),
+            "--root",
+            ROOT,
+            "--keys",
+            str(keys),
+            "--data",
+            str(data),
+            "--connections",
+            "8",
+            "--outstanding",
+            "128",
+            "--prepare-only",
+            "--keep",
+            "--quiet",
+        ]
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
+        )
         if done.returncode != 0:
             raise Failed(f"making {keys} znodes: exit code {done.returncode}\n{done.stdout[-1500:]}{done.stderr[-1500:]}")
 
@@ -96,7 +131,9 @@ class Load:
         files = [file for file in (files or self.files) if os.path.exists(file)]
         if not files:
             return None
-        done = subprocess.run([self.binary, "bench", "report", *files, "-o", target], capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(
+            [self.binary, "bench", "report", *files, "-o", target], capture_output=True, text=True, timeout=120, check=False
+        )
         if done.returncode != 0:
             raise Failed(f"the report: {done.stdout[-1500:]}{done.stderr[-1500:]}")
         return target

@@ -38,8 +38,13 @@ def _disk(folder):
     queue = f"/sys/block/{name}/queue"
     scheduler = re.search(r"\[(.+)\]", _read(f"{queue}/scheduler"))
     cache = _read(f"{queue}/write_cache").strip() or "?"
-    return {"file_system": kind, "device": source, "mount_options": options,
-            "scheduler": scheduler.group(1) if scheduler else "?", "write_cache": cache}
+    return {
+        "file_system": kind,
+        "device": source,
+        "mount_options": options,
+        "scheduler": scheduler.group(1) if scheduler else "?",
+        "write_cache": cache,
+    }
 
 
 def describe(folder, server_binary):
@@ -58,6 +63,7 @@ def describe(folder, server_binary):
         "rustc": _said("rustc", "--version"),
         "fio": _said("fio", "--version"),
         "load_average_at_start": os.getloadavg()[0],
+        "is_ahead_of_others": os.sched_getscheduler(0) in (os.SCHED_FIFO, os.SCHED_RR),
     }
 
 
@@ -73,8 +79,11 @@ def in_words(machine):
     """The same in a sentence."""
     disk = machine["disk"]
     virtual = "a virtual machine" if machine["virtual"] not in ("no", "none") else "a machine"
-    return (f"{virtual} with {machine['cores']} cores ({machine['processor']}), {machine['memory_gib']:.0f} GiB, "
-            f"{disk['device']} with {disk['file_system']} (scheduler {disk['scheduler']}, cache {disk['write_cache']}), Linux "
-            f"{machine['kernel']}; Apache ZooKeeper {machine['apache']} on {machine['java']}; {machine['zoo_server']} "
-            f"({machine['commit']}, {machine['rustc']}); load average {machine['load_average_at_start']:.1f} before the first "
-            "measurement")
+    ahead = "; servers and load with real-time priority" if machine["is_ahead_of_others"] else ""
+    return (
+        f"{virtual} with {machine['cores']} cores ({machine['processor']}), {machine['memory_gib']:.0f} GiB, "
+        f"{disk['device']} with {disk['file_system']} (scheduler {disk['scheduler']}, cache {disk['write_cache']}), Linux "
+        f"{machine['kernel']}; Apache ZooKeeper {machine['apache']} on {machine['java']}; {machine['zoo_server']} "
+        f"({machine['commit']}, {machine['rustc']}); load average {machine['load_average_at_start']:.1f} before the first "
+        f"measurement{ahead}"
+    )

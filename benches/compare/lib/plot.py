@@ -37,31 +37,45 @@ def lines(title, x_label, y_label, series):
     inner_width, inner_height = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
 
     def place(x, y):
-        return (LEFT + inner_width * (math.log10(x) - across[0]) / (across[-1] - across[0]),
-                TOP + inner_height * (1 - (math.log10(y) - up[0]) / (up[-1] - up[0])))
+        return (
+            LEFT + inner_width * (math.log10(x) - across[0]) / (across[-1] - across[0]),
+            TOP + inner_height * (1 - (math.log10(y) - up[0]) / (up[-1] - up[0])),
+        )
 
-    out = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" role="img" aria-label="{html.escape(title)}">',
-           f'<text x="{LEFT}" y="18" font-weight="bold">{html.escape(title)}</text>']
+    out = [
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" role="img" aria-label="{html.escape(title)}">',
+        f'<text x="{LEFT}" y="18" font-weight="bold">{html.escape(title)}</text>',
+    ]
     for power in across:
-        x, _ = place(10.0 ** power, 10.0 ** up[0])
-        out.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}" stroke="#8884" />'
-                   f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{_short(10.0 ** power)}</text>')
+        x, _ = place(10.0**power, 10.0 ** up[0])
+        out.append(
+            f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}" stroke="#8884" />'
+            f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{_short(10.0 ** power)}</text>'
+        )
     for power in up:
-        _, y = place(10.0 ** across[0], 10.0 ** power)
-        out.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="#8884" />'
-                   f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{_short(10.0 ** power)}</text>')
-    out.append(f'<text x="{LEFT + inner_width / 2}" y="{HEIGHT - 12}" text-anchor="middle">{html.escape(x_label)}</text>'
-               f'<text transform="translate(16 {TOP + inner_height / 2}) rotate(-90)" text-anchor="middle">{html.escape(y_label)}</text>')
+        _, y = place(10.0 ** across[0], 10.0**power)
+        out.append(
+            f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="#8884" />'
+            f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{_short(10.0 ** power)}</text>'
+        )
+    out.append(
+        f'<text x="{LEFT + inner_width / 2}" y="{HEIGHT - 12}" text-anchor="middle">{html.escape(x_label)}</text>'
+        f'<text transform="translate(16 {TOP + inner_height / 2}) rotate(-90)" text-anchor="middle">{html.escape(y_label)}</text>'
+    )
     for number, (name, of) in enumerate(series.items()):
         colour = COLOURS[number % len(COLOURS)]
         placed = [place(x, y) for x, y in of]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in placed)
         out.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2" />')
-        out += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"><title>{html.escape(name)}: {of[at][0]:g}, {of[at][1]:g}</title></circle>'
-                for at, (x, y) in enumerate(placed)]
+        out += [
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"><title>{html.escape(name)}: {of[at][0]:g}, {of[at][1]:g}</title></circle>'
+            for at, (x, y) in enumerate(placed)
+        ]
         y = TOP + 14 + 18 * number
-        out.append(f'<rect x="{WIDTH - RIGHT + 12}" y="{y - 9}" width="10" height="10" fill="{colour}" />'
-                   f'<text x="{WIDTH - RIGHT + 28}" y="{y}">{html.escape(name)}</text>')
+        out.append(
+            f'<rect x="{WIDTH - RIGHT + 12}" y="{y - 9}" width="10" height="10" fill="{colour}" />'
+            f'<text x="{WIDTH - RIGHT + 28}" y="{y}">{html.escape(name)}</text>'
+        )
     return "\n".join([*out, "</svg>"])
 
 
@@ -73,8 +87,10 @@ def table(header, rows):
 
 def page(title, parts):
     """One file. `parts`: HTML."""
-    return (f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title><style>{STYLE}</style></head>'
-            f"<body><h1>{html.escape(title)}</h1>\n" + "\n".join(parts) + "\n</body></html>\n")
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title><style>{STYLE}</style></head>'
+        f"<body><h1>{html.escape(title)}</h1>\n" + "\n".join(parts) + "\n</body></html>\n"
+    )
 
 
 def paragraph(text, tag="p"):

@@ -50,23 +50,45 @@ def _spread(samples, name, unit):
 
 def at_least(times, unit="/s"):
     """Ours divided by Apache's, which should be at least so much."""
+
     def judge(row, samples):
         if not samples.has(row.name, "apache", "zoo"):
             return []
         ratio = samples.ratio(row.name)
-        return [Verdict(row.what, with_unit(samples.median(row.name, "apache"), unit), with_unit(samples.median(row.name, "zoo"), unit),
-                        f"{ratio:.1f} ×", f"at least {times} ×", ratio >= times, _spread(samples, row.name, unit))]
+        return [
+            Verdict(
+                row.what,
+                with_unit(samples.median(row.name, "apache"), unit),
+                with_unit(samples.median(row.name, "zoo"), unit),
+                f"{ratio:.1f} ×",
+                f"at least {times} ×",
+                ratio >= times,
+                _spread(samples, row.name, unit),
+            )
+        ]
+
     return judge
 
 
 def at_most(part, words, unit):
     """Ours divided by Apache's, which should be at most so much."""
+
     def judge(row, samples):
         if not samples.has(row.name, "apache", "zoo"):
             return []
         ratio = samples.ratio(row.name)
-        return [Verdict(row.what, with_unit(samples.median(row.name, "apache"), unit), with_unit(samples.median(row.name, "zoo"), unit),
-                        f"{ratio:.3f}", words, ratio <= part, _spread(samples, row.name, unit))]
+        return [
+            Verdict(
+                row.what,
+                with_unit(samples.median(row.name, "apache"), unit),
+                with_unit(samples.median(row.name, "zoo"), unit),
+                f"{ratio:.3f}",
+                words,
+                ratio <= part,
+                _spread(samples, row.name, unit),
+            )
+        ]
+
     return judge
 
 
@@ -76,44 +98,76 @@ def lone(row, samples):
         return []
     theirs, ours, device = (samples.median("lone", side) for side in ("apache", "zoo", "device"))
     low, high = samples.ratio_spread("lone", over="device")
-    return [Verdict(row.what, with_unit(theirs, "us"), with_unit(ours, "us"), f"{ours / device:.2f} × the device's",
-                    f"at most 1.5 × the device's {with_unit(device, 'us')}", ours <= 1.5 * device,
-                    f"ratio {low:.2f} to {high:.2f}; device {_between(samples, 'lone', 'us', 'device')}; Apache "
-                    f"{_between(samples, 'lone', 'us', 'apache')}; ours {_between(samples, 'lone', 'us', 'zoo')}",
-                    f"ours is {ours / theirs:.2f} of Apache's")]
+    return [
+        Verdict(
+            row.what,
+            with_unit(theirs, "us"),
+            with_unit(ours, "us"),
+            f"{ours / device:.2f} × the device's",
+            f"at most 1.5 × the device's {with_unit(device, 'us')}",
+            ours <= 1.5 * device,
+            f"ratio {low:.2f} to {high:.2f}; device {_between(samples, 'lone', 'us', 'device')}; Apache "
+            f"{_between(samples, 'lone', 'us', 'apache')}; ours {_between(samples, 'lone', 'us', 'zoo')}",
+            f"ours is {ours / theirs:.2f} of Apache's",
+        )
+    ]
 
 
 def sweep(row, samples):
     """The point at which ours is least ahead."""
-    points = [(work, clients) for work in ("get", "set") for clients in SWEEP
-              if samples.has(f"sweep {work} {clients}", "apache", "zoo")]
+    points = [
+        (work, clients)
+        for work in ("get", "set")
+        for clients in SWEEP
+        if samples.has(f"sweep {work} {clients}", "apache", "zoo")
+    ]
     if not points:
         return []
     worst = min(points, key=lambda point: samples.ratio(f"sweep {point[0]} {point[1]}"))
     name = f"sweep {worst[0]} {worst[1]}"
     ratio = samples.ratio(name)
-    return [Verdict(f"{row.what}; the least: {worst[0]}, {worst[1]} client{'s' * (worst[1] > 1)}",
-                    with_unit(samples.median(name, "apache"), "/s"), with_unit(samples.median(name, "zoo"), "/s"), f"{ratio:.2f} ×",
-                    "at least 1 × at every point", ratio >= 1, _spread(samples, name, "/s"))]
+    return [
+        Verdict(
+            f"{row.what}; the least: {worst[0]}, {worst[1]} client{'s' * (worst[1] > 1)}",
+            with_unit(samples.median(name, "apache"), "/s"),
+            with_unit(samples.median(name, "zoo"), "/s"),
+            f"{ratio:.2f} ×",
+            "at least 1 × at every point",
+            ratio >= 1,
+            _spread(samples, name, "/s"),
+        )
+    ]
 
 
 def snapshot(row, samples):
     """Ours with a snapshot under way against ours without."""
     if not samples.has("snapshot with", "zoo") or not samples.has("snapshot without", "zoo"):
         return []
+
     def told(side):
         if not samples.has("snapshot with", side):
             return "", 0.0
         without, while_written = (samples.median(f"snapshot {which}", side) for which in ("without", "with"))
         return f"{with_unit(without, 'us')} → {with_unit(while_written, 'us')}", while_written / without
+
     ours, ratio = told("zoo")
     theirs, their_ratio = told("apache")
     pairs = [one / other for one, other in zip(samples.of["snapshot with"]["zoo"], samples.of["snapshot without"]["zoo"])]
     note = f"a snapshot was being written for {100 * samples.median('snapshot share', 'zoo'):.0f} % of the time"
     if their_ratio:
         note += f" (Apache: {100 * samples.median('snapshot share', 'apache'):.0f} %, {their_ratio:.2f} × its own without)"
-    return [Verdict(row.what, theirs, ours, f"{ratio:.2f} × without", "at most 1.2 × without", ratio <= 1.2,
-                    f"ratio {min(pairs):.2f} to {max(pairs):.2f}", note)]
+    return [
+        Verdict(
+            row.what,
+            theirs,
+            ours,
+            f"{ratio:.2f} × without",
+            "at most 1.2 × without",
+            ratio <= 1.2,
+            f"ratio {min(pairs):.2f} to {max(pairs):.2f}",
+            note,
+        )
+    ]
 
 
 ROWS = [
@@ -125,7 +179,12 @@ ROWS = [
     Row("rate-p99", "million", "p99 at a fixed rate both sustain, 1M znodes", at_most(1 / 5, "at most a fifth", "us")),
     Row("rate-p999", "million", "p99.9 at that rate", at_most(1 / 10, "at most a tenth", "us")),
     Row("memory", "million", "resident memory at 1M znodes of 100 B", at_most(1 / 5, "at most a fifth", "bytes")),
-    Row("restart", "million", "killed with 1M znodes: from start to the first answered read", at_most(1 / 3, "at most a third", "s")),
+    Row(
+        "restart",
+        "million",
+        "killed with 1M znodes: from start to the first answered read",
+        at_most(1 / 3, "at most a third", "s"),
+    ),
     Row("snapshot", "million", "p99 while a snapshot of 1M znodes is written", snapshot),
     Row("failover", "failover", "leader killed, to the next acknowledged write", at_most(1 / 3, "at most a third", "s")),
 ]

@@ -6,9 +6,9 @@
         server.resident_bytes()
         server.kill(); server.start(); server.first_read()
 
-Both kinds get the same zoo.cfg: defaults, except for ports and folders, that four-letter words are allowed and that connections from
-one address are not counted. So every write is synced to the disk before it is acknowledged (`forceSync` is left at yes), and a snapshot
-comes after snapCount = 100,000 writes at the latest.
+Both kinds get the same zoo.cfg: defaults, except for ports and folders, that four-letter words are allowed and that
+connections from one address are not counted. So every write is synced to the disk before it is acknowledged
+(`forceSync` is left at yes), and a snapshot comes after snapCount = 100,000 writes at the latest.
 """
 
 import os
@@ -27,7 +27,8 @@ from client import OK, Client, Gone, Refused  # noqa: E402
 from ensemble import Ensemble  # noqa: E402
 from servers import Server  # noqa: E402
 
-# As an operator of a server with a million znodes would set them. The collector and compilers are the virtual machine's own choice.
+# As an operator of a server with a million znodes would set them. The collector and compilers are the virtual machine's
+# own choice.
 HEAP = ["-Xms1g", "-Xmx4g"]
 QUIET = ["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
 START_SECONDS_MAX = 180.0
@@ -124,7 +125,9 @@ class One:
             if not self.server.alive():
                 raise RuntimeError(f"{self.kind} ended at its start:\n{self.server.log_tail()}")
             if time.monotonic() - begin > START_SECONDS_MAX:
-                raise RuntimeError(f"{self.kind} did not answer a read within {START_SECONDS_MAX:.0f} s:\n{self.server.log_tail()}")
+                raise RuntimeError(
+                    f"{self.kind} did not answer a read within {START_SECONDS_MAX:.0f} s:\n{self.server.log_tail()}"
+                )
             time.sleep(0.002)  # the polling interval of a bounded wait
 
     def watch_snapshots(self):
@@ -134,8 +137,8 @@ class One:
 class SnapshotWatch:
     """Looks at a server's files, and tells for how much of the time a snapshot was being written.
 
-        with server.watch_snapshots() as watch: ...
-        watch.share, watch.count
+    with server.watch_snapshots() as watch: ...
+    watch.share, watch.count
     """
 
     LOOK_SECONDS = 0.02
@@ -196,8 +199,15 @@ class SnapshotWatch:
 class Three:
     """An ensemble of three of one kind, on one machine."""
 
-    CONFIG = {"tickTime": 2000, "initLimit": 10, "syncLimit": 5, "preAllocSize": None, "snapCount": None, "minSessionTimeout": None,
-              "maxSessionTimeout": None}
+    CONFIG = {
+        "tickTime": 2000,
+        "initLimit": 10,
+        "syncLimit": 5,
+        "preAllocSize": None,
+        "snapCount": None,
+        "minSessionTimeout": None,
+        "maxSessionTimeout": None,
+    }
 
     def __init__(self, kind, members=3, heap=HEAP):
         self.kind = kind

@@ -29,10 +29,10 @@ NEVER = 100_000_000
 class Times:
     """Seconds."""
 
-    warm_up: float          # enough for the Java virtual machine to compile what is hot
+    warm_up: float  # enough for the Java virtual machine to compile what is hot
     measure: float
-    short: float            # one point of a sweep
-    rate: float             # long enough that snapshots and collections fall into it
+    short: float  # one point of a sweep
+    rate: float  # long enough that snapshots and collections fall into it
     device: float
 
     @classmethod
@@ -51,7 +51,7 @@ def seconds(value):
 class Stages:
     def __init__(self, load, samples, times, wanted, say):
         self.load, self.samples, self.times, self.say = load, samples, times, say
-        self.wanted = wanted            # names of rows
+        self.wanted = wanted  # names of rows
         self.rate = RATE
 
     # --- one server, few znodes ------------------------------------------------------------------------
@@ -68,22 +68,45 @@ class Stages:
                 self._sweep(server, kind, number)
 
     def _run(self, work, server, label, **options):
-        return self.load.run(work, server.hosts, name=label, data=DATA, reuse=True, keep=True,
-                             **{"keys": KEYS, "connections": 32, "outstanding": 32, "warm_up": seconds(self.times.warm_up),
-                                "duration": seconds(self.times.measure), "seed": 1, **options})
+        return self.load.run(
+            work,
+            server.hosts,
+            name=label,
+            data=DATA,
+            reuse=True,
+            keep=True,
+            **{
+                "keys": KEYS,
+                "connections": 32,
+                "outstanding": 32,
+                "warm_up": seconds(self.times.warm_up),
+                "duration": seconds(self.times.measure),
+                "seed": 1,
+                **options,
+            },
+        )
 
     def _throughput(self, row, work, server, kind, number):
         result = self._run(work, server, f"{row} {kind} {number}")
         self.samples.add(row, kind, result["per_second"])
-        self.say(f"{row:14} {kind:7} {result['per_second']:>11,.0f} /s  p50 {result['latency_us']['p50']:.0f} us  "
-                 f"p99 {result['latency_us']['p99']:.0f} us")
+        self.say(
+            f"{row:14} {kind:7} {result['per_second']:>11,.0f} /s  p50 {result['latency_us']['p50']:.0f} us  "
+            f"p99 {result['latency_us']['p99']:.0f} us"
+        )
 
     def _lone(self, server, kind, number):
         """In slices, the device beside ours, so that both see the same neighbours."""
         medians, devices = [], []
         for part in (1, 2, 3):
-            result = self._run("set", server, f"lone {kind} {number}.{part}", connections=1, outstanding=1,
-                               warm_up=seconds(self.times.warm_up if part == 1 else 0.2), duration=seconds(self.times.short))
+            result = self._run(
+                "set",
+                server,
+                f"lone {kind} {number}.{part}",
+                connections=1,
+                outstanding=1,
+                warm_up=seconds(self.times.warm_up if part == 1 else 0.2),
+                duration=seconds(self.times.short),
+            )
             medians.append(result["latency_us"]["p50"])
             if kind == "zoo":
                 told = device.write_and_sync_us(server.folder, self.times.device)
@@ -103,8 +126,16 @@ class Stages:
             for clients in SWEEP:
                 # The Java machine has been warm since the rows before, or is warmed here.
                 warm_up = self.times.warm_up if clients == SWEEP[0] and not {"reads", "writes"} & self.wanted else 0.3
-                result = self._run(work, server, f"sweep {work} {clients} {kind} {number}", report=False, connections=clients,
-                                   outstanding=1, warm_up=seconds(warm_up), duration=seconds(self.times.short))
+                result = self._run(
+                    work,
+                    server,
+                    f"sweep {work} {clients} {kind} {number}",
+                    report=False,
+                    connections=clients,
+                    outstanding=1,
+                    warm_up=seconds(warm_up),
+                    duration=seconds(self.times.short),
+                )
                 self.samples.add(f"sweep {work} {clients}", kind, result["per_second"])
                 told.append(f"{result['per_second']:,.0f}")
             self.say(f"{'sweep ' + work:14} {kind:7} {'  '.join(told)} /s")
@@ -137,7 +168,16 @@ class Stages:
                 self._snapshots(server, kind, number)
 
     def _mix(self, server, label, rate, duration):
-        return self._run("mix", server, label, keys=MANY, outstanding=64, rate=rate, write_percent=WRITE_PERCENT, duration=seconds(duration))
+        return self._run(
+            "mix",
+            server,
+            label,
+            keys=MANY,
+            outstanding=64,
+            rate=rate,
+            write_percent=WRITE_PERCENT,
+            duration=seconds(duration),
+        )
 
     def _fixed_rate(self, server, kind, number):
         while True:
@@ -145,15 +185,19 @@ class Stages:
             if result["per_second"] >= 0.97 * self.rate or self.rate <= RATE_LEAST:
                 break
             # One of them cannot: both are measured at what both can.
-            self.say(f"{'rate':14} {kind:7} does {result['per_second']:,.0f} of {self.rate:,} /s: half of that is asked of both")
+            self.say(
+                f"{'rate':14} {kind:7} does {result['per_second']:,.0f} of {self.rate:,} /s: half of that is asked of both"
+            )
             self.rate //= 2
             for row in ("rate-p99", "rate-p999"):
                 self.samples.of.pop(row, None)
         latency = result["latency_us"]
         self.samples.add("rate-p99", kind, latency["p99"])
         self.samples.add("rate-p999", kind, latency["p999"])
-        self.say(f"{'rate':14} {kind:7} {result['per_second']:>8,.0f} /s  p50 {latency['p50']:,.0f} us  p99 {latency['p99']:,.0f} us  "
-                 f"p99.9 {latency['p999']:,.0f} us  max {latency['max']:,.0f} us")
+        self.say(
+            f"{'rate':14} {kind:7} {result['per_second']:>8,.0f} /s  p50 {latency['p50']:,.0f} us  p99 {latency['p99']:,.0f} us  "
+            f"p99.9 {latency['p999']:,.0f} us  max {latency['max']:,.0f} us"
+        )
 
     def _snapshots(self, server, kind, number):
         """The same load twice: once nothing asks for a snapshot, once one follows the other."""
@@ -166,8 +210,10 @@ class Stages:
             p99 = result["latency_us"]["p99"]
             self.samples.add(f"snapshot {which}", kind, p99)
             self.samples.add("snapshot share" if which == "with" else "snapshot share without", kind, watch.share)
-            self.say(f"{'snapshot':14} {kind:7} {which:7} p99 {p99:,.0f} us  max {result['latency_us']['max']:,.0f} us  "
-                     f"({watch.count} snapshots, {100 * watch.share:.0f} % of the time)")
+            self.say(
+                f"{'snapshot':14} {kind:7} {which:7} p99 {p99:,.0f} us  max {result['latency_us']['max']:,.0f} us  "
+                f"({watch.count} snapshots, {100 * watch.share:.0f} % of the time)"
+            )
 
     # --- a leader dies ---------------------------------------------------------------------------------
 
@@ -185,7 +231,9 @@ class Stages:
             self.samples.add("failover", side, int(millis) / 1000)
         for side in NAMES:
             times = [int(millis) for of, millis in found if of == side]
-            self.say(f"{'failover':14} {side:7} {statistics.median(times):>8,.0f} ms, at most {max(times):,} ms, {len(times)} times")
+            self.say(
+                f"{'failover':14} {side:7} {statistics.median(times):>8,.0f} ms, at most {max(times):,} ms, {len(times)} times"
+            )
 
 
 STAGES = ("one", "three", "million", "failover")

@@ -115,7 +115,7 @@ pub(super) struct Connection {
     pub(super) input: Vec<u8>,
     output: Vec<u8>,
     written: usize,
-    /// A ring: `sent` and `answered` count requests, and their remainders are places in it.
+    /// A ring: `sent` and `answered` count requests, and their low bits are places in it.
     slots: Box<[Slot]>,
     /// How many of them may be taken.
     outstanding_max: u64,
@@ -151,7 +151,7 @@ impl Connection {
             input: Vec::new(),
             output: Vec::new(),
             written: 0,
-            slots: vec![slot; outstanding].into_boxed_slice(),
+            slots: vec![slot; outstanding.next_power_of_two()].into_boxed_slice(),
             outstanding_max: outstanding as u64,
             sent: 0,
             answered: 0,
@@ -204,8 +204,12 @@ impl Connection {
         });
     }
 
+    const fn place(&self, count: u64) -> usize {
+        count as usize & (self.slots.len() - 1)
+    }
+
     fn take(&mut self, slot: Slot) -> i32 {
-        let place = (self.sent % self.slots.len() as u64) as usize;
+        let place = self.place(self.sent);
         debug_assert!(self.outstanding() < self.slots.len() as u64, "the caller asked for room");
         self.slots[place] = slot;
         self.sent += 1;
@@ -223,7 +227,7 @@ impl Connection {
         if xid != expected || self.outstanding() == 0 {
             return None;
         }
-        let place = (self.answered % self.slots.len() as u64) as usize;
+        let place = self.place(self.answered);
         self.xid_answered = expected;
         self.answered += 1;
         Some(self.slots[place])

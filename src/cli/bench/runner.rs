@@ -35,6 +35,12 @@ const FILES_SPARE: u64 = 100;
 const BATCH_OUTSTANDING: u32 = 4096;
 const BATCH_BYTES: u32 = 32 << 20;
 
+/// What is as good as success while znodes are made where some may be, and while they are removed.
+const THERE: &[ErrorCode] = &[ErrorCode::NODE_EXISTS];
+const GONE: &[ErrorCode] = &[ErrorCode::NO_NODE];
+/// An ephemeral of a session that was lost stays until that session expires, and its parent with it.
+const GONE_OR_IN_USE: &[ErrorCode] = &[ErrorCode::NO_NODE, ErrorCode::NOT_EMPTY];
+
 /// How long the closing of all sessions may take.
 const CLOSE_MAX: Duration = Duration::from_secs(10);
 
@@ -65,16 +71,18 @@ impl fmt::Display for Failure {
 pub(super) fn run(args: &LoadArgs) -> Result<bool, Failure> {
     let hosts = check(args)?;
     let mut runner = Runner::connect(args, &hosts)?;
-    let made = runner.prepare()?;
-    if args.prepare_only {
-        runner.close();
-        return Ok(true);
-    }
-    let outcome = runner.measure();
-    // What was made goes away even if the measuring failed.
+    let mut made = Made { is_kept: args.keep || args.prepare_only, ..Made::default() };
+    let outcome = match runner.prepare(&mut made) {
+        Ok(()) if args.prepare_only => Ok(None),
+        Ok(()) => runner.measure().map(Some),
+        Err(failure) => Err(failure),
+    };
+    // What was made goes away, even if something failed.
     let removed = if made.is_kept { Ok(()) } else { runner.remove(&made) };
     runner.close();
-    let outcome = outcome?;
+    let Some(outcome) = outcome? else {
+        return Ok(true);
+    };
     print!("{}", outcome.to_table());
     if let Some(file) = &args.json {
         let text = format!("{:#}\n", outcome.to_json());
@@ -127,6 +135,8 @@ struct Made {
     /// The root was not there before, and these parts of its path.
     roots: Vec<String>,
     has_keys: bool,
+    /// Whatever is only for this run.
+    has_scratch: bool,
 }
 
 struct Runner<'a> {
@@ -218,7 +228,7 @@ impl<'a> Runner<'a> {
         what: &str,
         op: Op,
         template: &Template,
-        excused: Option<ErrorCode>,
+        excused: &'static [ErrorCode],
         total: u64,
         numbers: impl Fn(&Worker, u32) -> Numbers,
     ) -> Result<(), Failure> {
@@ -245,9 +255,8 @@ impl<'a> Runner<'a> {
     }
 
     /// Makes what the workload needs.
-    fn prepare(&mut self) -> Result<Made, Failure> {
+    fn prepare(&mut self, made: &mut Made) -> Result<(), Failure> {
         let args = self.args;
-        let mut made = Made { is_kept: args.keep || args.prepare_only, ..Made::default() };
         let mut path = String::new();
         for part in self.layout.root[1..].split('/') {
             path = format!("{path}/{part}");
@@ -263,20 +272,22 @@ impl<'a> Runner<'a> {
             )));
         }
         if args.workload.wants_keys() {
+            made.has_keys = true;
             made.has_keys = self.make_keys()?;
         }
         if args.prepare_only {
-            return Ok(made);
+            return Ok(());
         }
+        made.has_scratch = true;
         if args.workload.wants_parents() || args.workload == Workload::Delete {
             self.control.create(&self.layout.scratch)?;
         }
         if args.workload.wants_parents() {
             let template = create(&self.layout.parent(), &self.layout.pattern, 0, PERSISTENT);
             let count = args.connections();
-            self.batch("parents made", Op::Create, &template, None, count.into(), share(count, args.threads))?;
+            self.batch("parents made", Op::Create, &template, &[], count.into(), share(count, args.threads))?;
         }
-        Ok(made)
+        Ok(())
     }
 
     /// Makes the keys, and their children if the workload wants some, unless they are there; whether it made them.
@@ -287,7 +298,7 @@ impl<'a> Runner<'a> {
             return Ok(false);
         }
         let begin = Instant::now();
-        let excused = args.reuse.then_some(ErrorCode::NODE_EXISTS);
+        let excused = if args.reuse { THERE } else { &[] };
         let template = create(&self.layout.key(), &self.layout.pattern, 0, PERSISTENT);
         self.batch("znodes made", Op::Create, &template, excused, keys.into(), share(keys, args.threads))?;
         let mut total = u64::from(keys);
@@ -402,8 +413,7 @@ impl<'a> Runner<'a> {
                 break;
             }
             // A part that was ended by the clock has left some of its stock.
-            let there = Some(ErrorCode::NODE_EXISTS);
-            self.batch("stock made", Op::Create, &made, there, keys.into(), share(keys, args.threads))?;
+            self.batch("stock made", Op::Create, &made, THERE, keys.into(), share(keys, args.threads))?;
             self.part(into, Duration::ZERO, left, |thread| Deletes::new(&gone, keys, thread as u32, args.threads))?;
         }
         measured.faults.add(&warm_up.faults);
@@ -457,27 +467,38 @@ impl<'a> Runner<'a> {
     fn remove(&mut self, made: &Made) -> Result<(), Failure> {
         let args = self.args;
         self.screen.show("removing");
-        if args.workload == Workload::Create {
+        if args.workload == Workload::Create && made.has_scratch {
             let counts = |worker: &Worker| -> Vec<(u32, u32)> {
                 worker.connections.iter().map(|connection| (connection.number, connection.counter)).collect()
             };
             let total = self.workers.iter().flat_map(counts).map(|(_, count)| u64::from(count)).sum();
             let template = delete(&self.layout.child());
             // One whose create was lost may not be there.
-            self.batch("znodes removed", Op::Delete, &template, Some(ErrorCode::NO_NODE), total, move |worker, _| {
+            self.batch("znodes removed", Op::Delete, &template, GONE, total, move |worker, _| {
                 let counts = counts(worker);
                 Box::new(counts.into_iter().flat_map(|(number, count)| (0..count).map(move |child| [number, child])))
             })?;
         }
-        let gone = Some(ErrorCode::NO_NODE);
-        if args.workload == Workload::Delete {
+        if args.workload == Workload::Delete && made.has_scratch {
             let (template, count) = (delete(&self.layout.stock()), args.key_count());
-            self.batch("stock removed", Op::Delete, &template, gone, count.into(), share(count, args.threads))?;
+            self.batch("stock removed", Op::Delete, &template, GONE, count.into(), share(count, args.threads))?;
             self.control.delete(&self.layout.scratch)?;
         }
-        if args.workload.wants_parents() {
+        if args.workload.wants_parents() && made.has_scratch {
+            if args.workload == Workload::Ephemeral {
+                // The last ones were created and not deleted: they go with their sessions.
+                self.close_sessions()?;
+                self.all(u64::MAX, true, |_| Opening)?;
+            }
             let (template, count) = (delete(&self.layout.parent()), args.connections());
-            self.batch("parents removed", Op::Delete, &template, gone, count.into(), share(count, args.threads))?;
+            self.batch(
+                "parents removed",
+                Op::Delete,
+                &template,
+                GONE_OR_IN_USE,
+                count.into(),
+                share(count, args.threads),
+            )?;
             self.control.delete(&self.layout.scratch)?;
         }
         if made.has_keys && !args.reuse {
@@ -486,10 +507,10 @@ impl<'a> Runner<'a> {
                 let template = delete(&self.layout.key_child());
                 let count = u64::from(keys) * u64::from(args.children);
                 let numbers = share_children(keys, args.children, args.threads);
-                self.batch("children removed", Op::Delete, &template, gone, count, numbers)?;
+                self.batch("children removed", Op::Delete, &template, GONE, count, numbers)?;
             }
             let template = delete(&self.layout.key());
-            self.batch("znodes removed", Op::Delete, &template, gone, keys.into(), share(keys, args.threads))?;
+            self.batch("znodes removed", Op::Delete, &template, GONE, keys.into(), share(keys, args.threads))?;
         }
         for path in made.roots.iter().rev().filter(|_| !args.reuse) {
             if !self.control.delete(path)? {

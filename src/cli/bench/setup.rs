@@ -87,7 +87,7 @@ pub(super) struct Batch<'a> {
     numbers: Numbers,
     is_done: bool,
     /// What is as good as success: already there, already gone.
-    excused: Option<ErrorCode>,
+    excused: &'static [ErrorCode],
     done: &'a AtomicU64,
 }
 
@@ -96,7 +96,7 @@ impl<'a> Batch<'a> {
         op: Op,
         template: &'a Template,
         numbers: Numbers,
-        excused: Option<ErrorCode>,
+        excused: &'static [ErrorCode],
         done: &'a AtomicU64,
     ) -> Self {
         Self { template, op, numbers, is_done: false, excused, done }
@@ -124,7 +124,7 @@ impl Work for Batch<'_> {
     }
 
     fn excuses(&self, _: Op, error: i32) -> bool {
-        self.excused == Some(ErrorCode(error))
+        self.excused.contains(&ErrorCode(error))
     }
 
     fn answered(&mut self, _: &mut Connection, _: Slot, _: u64, _: &mut Recorder) -> After {

@@ -287,10 +287,10 @@ impl Worker {
     /// The first requests, or the first connections.
     fn begin<W: Work>(&mut self, work: &mut W, plan: &Plan<'_>, record: &mut Recorder, now: u64) -> Result<(), String> {
         self.open_some(plan, record, now)?;
-        if plan.pace.is_none() {
-            for at in 0..self.connections.len() {
-                self.serve(at, work, plan, record, now)?;
-            }
+        // With a fixed rate, those whose requests are due by the clock wait for it.
+        let paced = plan.pace.as_ref().map_or(0, |pace| pace.paced(self.connections.len()));
+        for at in paced..self.connections.len() {
+            self.serve(at, work, plan, record, now)?;
         }
         Ok(())
     }
@@ -444,6 +444,12 @@ impl Worker {
                     Err(error) => self.lose(at, &Lost::Socket(error), work, plan, record),
                 };
             }
+            State::Opening if ready.writable && self.connections[at].has_output() => {
+                let now = self.clock();
+                if let Err(error) = self.connections[at].flush(now) {
+                    return self.lose(at, &Lost::Socket(error), work, plan, record);
+                }
+            }
             State::Opening | State::Open => {}
         }
         let mut now = None;
@@ -494,22 +500,24 @@ impl Worker {
             let was_opening = connection.state == State::Opening;
             let mut turn = Turn { connection, work, plan, record, now };
             let end = if turn.connection.input.is_empty() {
-                let (used, end) = turn.frames(&self.buffer[..len])?;
-                turn.connection.input.extend_from_slice(&self.buffer[used..len]);
-                end
+                turn.frames(&self.buffer[..len]).map(|(used, end)| {
+                    turn.connection.input.extend_from_slice(&self.buffer[used..len]);
+                    end
+                })
             } else {
                 let mut input = std::mem::take(&mut turn.connection.input);
                 input.extend_from_slice(&self.buffer[..len]);
-                let (used, end) = turn.frames(&input)?;
-                input.drain(..used);
-                turn.connection.input = input;
-                end
+                turn.frames(&input).map(|(used, end)| {
+                    input.drain(..used);
+                    turn.connection.input = input;
+                    end
+                })
             };
             if was_opening && connection.is_open() {
                 self.opening -= 1;
                 self.open_at = now;
             }
-            match end {
+            match end? {
                 After::Ended => {
                     connection.drop_stream(0);
                     connection.forget_session();

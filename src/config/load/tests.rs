@@ -199,6 +199,13 @@ fn the_list_of_acting_keys_is_the_truth() {
 }
 
 #[test]
+fn a_file_of_an_editor_on_windows() {
+    let config = Zoo::new("\u{feff}dataDir=DIR\r\nclientPort=7\r\n# x\r\ntickTime = 500 \r\n").load().unwrap();
+    assert_eq!((config.client.listen.unwrap().port, config.session.tick_ms), (7, 500));
+    assert_eq!(notices(&config), "");
+}
+
+#[test]
 fn errors_say_where_and_what() {
     for (text, words) in [
         ("clientPort=2181", "zoo.cfg: dataDir: is not set; say where the data is to lie: dataDir=/var/lib/zoo"),

@@ -7,6 +7,7 @@ mod local;
 mod multi;
 mod random;
 mod reads;
+mod reconfig;
 mod sessions;
 mod writes;
 

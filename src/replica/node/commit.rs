@@ -40,6 +40,9 @@ impl Replica {
     pub(super) fn launch(&mut self, now: Now) {
         self.end_segment();
         let batch = std::mem::replace(&mut self.open, OpenBatch::new(self.options.shards));
+        if let (Some(zxid), Some(membership)) = (batch.last, batch.reconfiguration) {
+            self.propose_configuration(now, zxid, membership);
+        }
         if let Some(records) = batch.log.finish() {
             self.append(records, batch.records);
         }

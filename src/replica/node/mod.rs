@@ -159,6 +159,7 @@ impl Replica {
                 self.stats.snapshot_count += 1;
             }
             Event::Tick => self.handle_tick(now),
+            Event::Configured => self.handle_configured(now),
             Event::EpochsSaved => self.handle_epochs_saved(now),
             Event::Truncated(state) => self.handle_truncated(now, *state),
             Event::Installed(zxid) => self.handle_installed(now, zxid),

@@ -251,12 +251,14 @@ impl Replica {
             crate::wire::response::put_header_reply(&mut self.open.frames, write.xid, self.pipeline.view().zxid(), err);
             return self.open.reply(connection, ReplyKind::Answer(frame_start..self.open.frames.len()));
         }
+        self.show_quorum(write.op);
         let mut sink = Sink { log: &mut self.record, reply: &mut self.open.frames, changes: &mut self.open.changes };
         let done = self.pipeline.process(now.wall, &request, &mut sink);
         if write.op == OpCode::SYNC && done.err == ErrorCode::OK {
             self.confirm_sync();
         }
         self.finish(connection, done, frame_start);
+        self.launch_reconfiguration(now);
     }
 
     /// Books what the pipeline did with a request: its record, and its answer.

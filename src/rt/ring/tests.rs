@@ -218,6 +218,9 @@ fn no_room_is_told_from_other_failures() {
     }
     let error = disk_error("write", "log", 4096, &io::Error::from_raw_os_error(libc::EIO)).to_string();
     assert!(error.contains("log") && error.contains("4096"), "{error}");
+    // What a ring's worker threads end with that may not be started.
+    let error = disk_error("sync", "log", 0, &io::Error::from_raw_os_error(libc::ECANCELED)).to_string();
+    assert!(error.contains("limits of threads"), "{error}");
 }
 
 #[test]

@@ -6,9 +6,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use super::PeerOptions;
-use crate::quorum::HostPort;
+use crate::quorum::{HostPort, Member, PeerAddress};
 use crate::rt::clock;
 use crate::rt::executor::timeout;
+use crate::rt::listener::Listener;
 use crate::rt::resolver::{self, Resolver};
 use crate::rt::socket::Stream;
 
@@ -35,7 +36,7 @@ pub(super) async fn connect(resolver: &Resolver, host: &HostPort, limit: Duratio
 }
 
 /// Where to listen: an address of ours, or a port on all of them.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Bind {
     Host(HostPort),
     All(u16),
@@ -62,6 +63,18 @@ impl Bind {
         }
     }
 
+    /// Opens it: at the first of its addresses that is ours and free.
+    pub(super) async fn listen(&self, resolver: &Resolver, backlog: u32) -> io::Result<Listener> {
+        let mut last = io::Error::other("no address");
+        for address in self.resolve(resolver).await? {
+            match Listener::bind(address, backlog) {
+                Ok(listener) => return Ok(listener),
+                Err(error) => last = io::Error::other(error),
+            }
+        }
+        Err(last)
+    }
+
     /// The same for a thread that may wait.
     pub(super) fn resolve_blocking(&self) -> io::Result<Vec<SocketAddr>> {
         match self {
@@ -81,21 +94,20 @@ fn all(port: u16) -> Vec<SocketAddr> {
         .to_vec()
 }
 
-/// Where learners are listened to.
-pub(super) fn quorum_binds(options: &PeerOptions) -> Vec<Bind> {
-    binds(options, |address| &address.quorum)
+/// Where learners of `own`, this server, are listened to.
+pub(super) fn quorum_binds(options: &PeerOptions, own: Option<&Member>) -> Vec<Bind> {
+    binds(options, own, |address| &address.quorum)
 }
 
 /// Where votes are listened to.
-pub(super) fn election_binds(options: &PeerOptions) -> Vec<Bind> {
-    binds(options, |address| &address.election)
+pub(super) fn election_binds(options: &PeerOptions, own: Option<&Member>) -> Vec<Bind> {
+    binds(options, own, |address| &address.election)
 }
 
-fn binds(options: &PeerOptions, of: impl Fn(&crate::quorum::PeerAddress) -> &HostPort) -> Vec<Bind> {
-    let Some(own) = options.membership.members.get(&options.my_id) else { return Vec::new() };
+fn binds(options: &PeerOptions, own: Option<&Member>, of: impl Fn(&PeerAddress) -> &HostPort) -> Vec<Bind> {
     let mut ports = Vec::new();
     let mut binds = Vec::new();
-    for address in own.addresses.iter().map(of) {
+    for address in own.into_iter().flat_map(|own| &own.addresses).map(of) {
         if !options.listen_on_all {
             binds.push(Bind::Host(address.clone()));
         } else if !ports.contains(&address.port) {

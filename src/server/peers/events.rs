@@ -84,14 +84,14 @@ impl Events {
 
 /// One task tells another that there is something to look at. Told before it waits, it does not wait.
 #[derive(Default)]
-pub(super) struct Signal {
+pub(in crate::server) struct Signal {
     is_set: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
 impl Signal {
     /// Tells.
-    pub(super) fn set(&self) {
+    pub(in crate::server) fn set(&self) {
         self.is_set.set(true);
         if let Some(waker) = self.waker.borrow_mut().take() {
             waker.wake();
@@ -99,7 +99,7 @@ impl Signal {
     }
 
     /// Waits to be told.
-    pub(super) async fn wait(&self) {
+    pub(in crate::server) async fn wait(&self) {
         poll_fn(|cx| {
             if self.is_set.replace(false) {
                 return Poll::Ready(());

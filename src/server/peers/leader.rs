@@ -16,6 +16,7 @@ use super::PeerOptions;
 use super::address;
 use super::events::Events;
 use super::outbox::Outbox;
+use super::view::View;
 use crate::ids::ServerId;
 use crate::replica::Event;
 use crate::replica::event::DialId;
@@ -33,6 +34,7 @@ const PAUSE_MIN: Duration = Duration::from_millis(1);
 /// See the file's page.
 pub(super) struct Leader {
     options: Rc<PeerOptions>,
+    view: Rc<View>,
     resolver: Rc<Resolver>,
     events: Rc<Events>,
     dial: RefCell<Option<Dial>>,
@@ -44,8 +46,13 @@ struct Dial {
 }
 
 impl Leader {
-    pub(super) fn new(options: Rc<PeerOptions>, resolver: Rc<Resolver>, events: Rc<Events>) -> Rc<Self> {
-        Rc::new(Self { options, resolver, events, dial: RefCell::default() })
+    pub(super) fn new(
+        options: Rc<PeerOptions>,
+        view: Rc<View>,
+        resolver: Rc<Resolver>,
+        events: Rc<Events>,
+    ) -> Rc<Self> {
+        Rc::new(Self { options, view, resolver, events, dial: RefCell::default() })
     }
 
     /// Connects to `leader`, and tells how that went.
@@ -151,7 +158,7 @@ impl Leader {
 
     /// Names are looked up anew at each try: the leader may have moved.
     async fn connect(&self, id: DialId, leader: ServerId) -> io::Result<Stream> {
-        let Some(member) = self.options.membership.members.get(&leader) else {
+        let Some(member) = self.view.member(leader) else {
             return Err(io::Error::new(io::ErrorKind::NotFound, format!("no server.{} is configured", leader.0)));
         };
         let begun = clock::now();

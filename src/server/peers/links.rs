@@ -17,10 +17,10 @@ use super::PeerOptions;
 use super::address::{self, Bind};
 use super::events::{Events, Signal};
 use super::outbox::{Body, Outbox};
+use super::view::View;
 use crate::replica::Event;
 use crate::replica::event::LinkId;
 use crate::rt::executor::{sleep, spawn_local};
-use crate::rt::listener::Listener;
 use crate::rt::resolver::Resolver;
 use crate::rt::socket::Stream;
 
@@ -37,6 +37,7 @@ const RETRY: Duration = Duration::from_millis(50);
 /// See the file's page.
 pub(super) struct Links {
     options: Rc<PeerOptions>,
+    view: Rc<View>,
     resolver: Rc<Resolver>,
     events: Rc<Events>,
     links: RefCell<BTreeMap<LinkId, Link>>,
@@ -54,9 +55,15 @@ struct Link {
 }
 
 impl Links {
-    pub(super) fn new(options: Rc<PeerOptions>, resolver: Rc<Resolver>, events: Rc<Events>) -> Rc<Self> {
+    pub(super) fn new(
+        options: Rc<PeerOptions>,
+        view: Rc<View>,
+        resolver: Rc<Resolver>,
+        events: Rc<Events>,
+    ) -> Rc<Self> {
         Rc::new(Self {
             options,
+            view,
             resolver,
             events,
             links: RefCell::default(),
@@ -73,7 +80,7 @@ impl Links {
             return;
         }
         if open {
-            for address in address::quorum_binds(&self.options) {
+            for address in address::quorum_binds(&self.options, self.view.own().as_ref()) {
                 let (links, close) = (self.clone(), Rc::new(Signal::default()));
                 self.ports.borrow_mut().push(close.clone());
                 spawn_local(async move { or(links.accept(address), close.wait()).await });
@@ -91,7 +98,7 @@ impl Links {
     async fn accept(self: Rc<Self>, bind: Bind) {
         let mut is_told = false;
         let listener = loop {
-            match self.bind(&bind).await {
+            match bind.listen(&self.resolver, BACKLOG).await {
                 Ok(listener) => break listener,
                 Err(error) if is_told => tracing::debug!(%error, "the quorum port is still not open"),
                 Err(error) => {
@@ -114,17 +121,6 @@ impl Links {
                 }
             }
         }
-    }
-
-    async fn bind(&self, bind: &Bind) -> std::io::Result<Listener> {
-        let mut last = std::io::Error::other("no address");
-        for address in bind.resolve(&self.resolver).await? {
-            match Listener::bind(address, BACKLOG) {
-                Ok(listener) => return Ok(listener),
-                Err(error) => last = std::io::Error::other(error),
-            }
-        }
-        Err(last)
     }
 
     fn opened(self: &Rc<Self>, stream: Rc<Stream>) {

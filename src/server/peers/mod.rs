@@ -9,6 +9,7 @@
 //! | `outbox` | what is to be sent over one connection |
 //! | `events` | what came in and waits for the replica |
 //! | `address` | names and ports |
+//! | `view` | who the others are at present |
 //!
 //! Bytes go through as they are: the cores below cut and understand them. No read has a time limit here, either: who was silent for
 //! too long is for the replica to say, whose time is the same in the simulator.
@@ -20,6 +21,7 @@ mod links;
 mod outbox;
 #[cfg(test)]
 mod tests;
+mod view;
 mod votes;
 
 use std::collections::VecDeque;
@@ -29,10 +31,12 @@ use std::task::{Context, Poll};
 use std::thread;
 use std::time::Duration;
 
+pub(super) use events::Signal;
 pub(super) use outbox::Body;
 
 use super::options::PeerOptions;
 use crate::ids::ServerId;
+use crate::quorum::Membership;
 use crate::replica::Event;
 use crate::replica::event::{DialId, LinkId};
 use crate::rt::listener::{BindError, Listener};
@@ -40,16 +44,16 @@ use crate::rt::resolver::Resolver;
 use events::Events;
 use leader::Leader;
 use links::Links;
+use view::View;
 use votes::Votes;
-
-/// Connections to the election port that may wait to be accepted.
-const ELECTION_BACKLOG: u32 = 128;
 
 /// Between two attempts to open the election port.
 const BIND_PAUSE: Duration = Duration::from_secs(1);
 
 /// See the module's page.
 pub(super) struct Peers {
+    my_id: ServerId,
+    view: Rc<View>,
     events: Rc<Events>,
     votes: Rc<Votes>,
     links: Rc<Links>,
@@ -59,14 +63,23 @@ pub(super) struct Peers {
 impl Peers {
     /// For the executor that this is called on, with the election port that [`open_election_port`] opened.
     pub(super) fn start(options: PeerOptions, election_port: Vec<Listener>) -> Self {
-        let options = Rc::new(options);
+        let (options, view) = (Rc::new(options.clone()), Rc::new(View::new(&options)));
         let (resolver, events) = (Resolver::new(), Rc::new(Events::default()));
         Self {
-            votes: Votes::start(options.clone(), resolver.clone(), events.clone(), election_port),
-            links: Links::new(options.clone(), resolver.clone(), events.clone()),
-            leader: Leader::new(options, resolver, events.clone()),
+            my_id: options.my_id,
+            votes: Votes::start(options.clone(), view.clone(), resolver.clone(), events.clone(), election_port),
+            links: Links::new(options.clone(), view.clone(), resolver.clone(), events.clone()),
+            leader: Leader::new(options, view.clone(), resolver, events.clone()),
+            view,
             events,
         }
+    }
+
+    /// [`Action::Configure`](crate::replica::Action::Configure), as far as the others are concerned. A quorum port at another
+    /// place is opened there when the replica next wants one: who moves does not lead on.
+    pub(super) fn configure(&self, committed: Arc<Membership>, last_seen: Option<Arc<Membership>>) {
+        self.view.configure(self.my_id, committed, last_seen);
+        self.votes.configured();
     }
 
     /// Ready when [`Peers::take`] has something.
@@ -129,7 +142,8 @@ impl Peers {
 /// Opens the election port, trying as often as the options say: in a container a server's own name may not be known yet. For a
 /// thread that may wait.
 pub(super) fn open_election_port(options: &PeerOptions) -> Result<Vec<Listener>, BindError> {
-    address::election_binds(options).iter().map(|bind| open(bind, options.bind_tries_max)).collect()
+    let own = options.membership.members.get(&options.my_id);
+    address::election_binds(options, own).iter().map(|bind| open(bind, options.bind_tries_max)).collect()
 }
 
 fn open(bind: &address::Bind, tries_max: u32) -> Result<Listener, BindError> {
@@ -139,7 +153,7 @@ fn open(bind: &address::Bind, tries_max: u32) -> Result<Listener, BindError> {
         match bind.resolve_blocking() {
             Ok(addresses) => {
                 for address in addresses {
-                    match Listener::bind(address, ELECTION_BACKLOG) {
+                    match Listener::bind(address, votes::BACKLOG) {
                         Ok(listener) => return Ok(listener),
                         Err(error) => last = error,
                     }

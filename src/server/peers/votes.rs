@@ -15,11 +15,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_lite::future::or;
+
 use super::PeerOptions;
-use super::address;
+use super::address::{self, Bind};
 use super::events::{Events, Signal};
+use super::view::View;
 use crate::ids::ServerId;
-use crate::quorum::HostPort;
+use crate::quorum::{HostPort, Member};
 use crate::replica::Event;
 use crate::rt::executor::{sleep, spawn_local, timeout};
 use crate::rt::listener::{Accepted, Listener};
@@ -49,14 +52,25 @@ const DIALLED_BACK_PAUSE: Duration = Duration::from_secs(1);
 /// Dials of one server at once: one, and one more when it shows that it can be reached while the first still waits.
 const DIALS_MAX: u32 = 2;
 
+/// Connections to the election port that may wait to be accepted.
+pub(super) const BACKLOG: u32 = 128;
+
+/// Between two attempts to open the election port at another place.
+const PORT_PAUSE: Duration = Duration::from_secs(1);
+
 /// After a failed accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// See the file's page.
 pub(super) struct Votes {
     options: Rc<PeerOptions>,
+    view: Rc<View>,
     resolver: Rc<Resolver>,
     events: Rc<Events>,
+    /// Told when the ports are to be closed, because others are open.
+    ports: RefCell<Vec<Rc<Signal>>>,
+    /// Where it is to be found. What is open there follows.
+    binds: RefCell<Vec<Bind>>,
     peers: RefCell<BTreeMap<ServerId, Peer>>,
     /// Connections without a handshake, oldest first, by number.
     handshakes: RefCell<VecDeque<(u64, Rc<Stream>)>>,
@@ -94,25 +108,87 @@ impl Votes {
     /// Takes votes at these ports from now on.
     pub(super) fn start(
         options: Rc<PeerOptions>,
+        view: Rc<View>,
         resolver: Rc<Resolver>,
         events: Rc<Events>,
         listeners: Vec<Listener>,
     ) -> Rc<Self> {
-        let peers = options.membership.members.keys().filter(|id| **id != options.my_id);
-        let peers = RefCell::new(peers.map(|id| (*id, Peer::default())).collect());
+        let binds = address::election_binds(&options, view.own().as_ref());
+        let peers = view.members().into_iter().filter(|id| *id != options.my_id);
+        let peers = RefCell::new(peers.map(|id| (id, Peer::default())).collect());
         let votes = Rc::new(Self {
             options,
+            view,
             resolver,
             events,
+            ports: RefCell::default(),
+            binds: RefCell::new(binds),
             peers,
             handshakes: RefCell::default(),
             next_handshake: Cell::new(0),
         });
-        for listener in listeners {
-            let votes = votes.clone();
-            spawn_local(async move { votes.accept(listener).await });
-        }
+        votes.open(listeners);
         votes
+    }
+
+    /// Takes votes at these ports instead of those before.
+    fn open(self: &Rc<Self>, listeners: Vec<Listener>) {
+        self.ports.borrow_mut().drain(..).for_each(|close| close.set());
+        for listener in listeners {
+            let (votes, close) = (self.clone(), Rc::new(Signal::default()));
+            self.ports.borrow_mut().push(close.clone());
+            spawn_local(async move { or(votes.accept(listener), close.wait()).await });
+        }
+    }
+
+    /// Other servers are members from now on: those that join have their places, those that leave are strangers.
+    pub(super) fn configured(self: &Rc<Self>) {
+        let mut peers = self.peers.borrow_mut();
+        for id in self.view.members().into_iter().filter(|id| *id != self.options.my_id) {
+            peers.entry(id).or_default();
+        }
+        peers.retain(|id, peer| {
+            if self.view.is_member(*id) {
+                return true;
+            }
+            // While it is connected it may ask who leads; nobody dials it any more.
+            (peer.unsent, peer.last_sent) = (None, None);
+            peer.connection.is_some()
+        });
+        drop(peers);
+        let binds = address::election_binds(&self.options, self.view.own().as_ref());
+        if *self.binds.borrow() != binds {
+            self.binds.replace(binds.clone());
+            let votes = self.clone();
+            spawn_local(async move { votes.open_elsewhere(binds).await });
+        }
+    }
+
+    /// This server is to be found at another election port: the one before is open until that one is.
+    async fn open_elsewhere(self: Rc<Self>, binds: Vec<Bind>) {
+        let mut is_told = false;
+        while *self.binds.borrow() == binds {
+            let mut listeners = Vec::new();
+            let mut problem = None;
+            for bind in &binds {
+                match bind.listen(&self.resolver, BACKLOG).await {
+                    Ok(listener) => listeners.push(listener),
+                    Err(error) => problem = Some(error),
+                }
+            }
+            match problem {
+                None => {
+                    tracing::info!(?binds, "the election port is open at its new place");
+                    return self.open(listeners);
+                }
+                Some(error) if is_told => tracing::debug!(%error, "the new election port is still not open"),
+                Some(error) => {
+                    tracing::error!(%error, "the new election port cannot be opened: tried again");
+                    is_told = true;
+                }
+            }
+            sleep(PORT_PAUSE).await;
+        }
     }
 
     /// Sends a vote: what has not left yet is replaced.
@@ -166,7 +242,7 @@ impl Votes {
                     done.set();
                 });
             }
-            let was_hurried = futures_lite::future::or(
+            let was_hurried = or(
                 async {
                     done.wait().await;
                     false
@@ -216,12 +292,9 @@ impl Votes {
 
     /// Tries each address of a server.
     async fn dial_once(self: &Rc<Self>, to: ServerId) -> io::Result<Dialled> {
-        let configured = self.options.membership.members.get(&to);
-        let mut addresses: Vec<_> = configured
-            .into_iter()
-            .flat_map(|member| &member.addresses)
-            .map(|address| address.election.clone())
-            .collect();
+        let configured = self.view.member(to);
+        let mut addresses: Vec<_> =
+            configured.into_iter().flat_map(|member| member.addresses).map(|address| address.election).collect();
         if let Some(peer) = self.peers.borrow().get(&to) {
             for address in &peer.announced {
                 if !addresses.contains(address) {
@@ -245,7 +318,7 @@ impl Votes {
     /// Says who we are; keeps the connection if it is ours to make.
     async fn introduce(self: &Rc<Self>, to: ServerId, stream: Stream) -> io::Result<Dialled> {
         let mut hello = Vec::new();
-        self.options.hello().encode(&mut hello);
+        self.options.hello(self.view.own().as_ref()).encode(&mut hello);
         match timeout(self.options.connect_timeout, stream.write_all(&hello)).await {
             Some(written) => written?,
             None => return Err(io::ErrorKind::TimedOut.into()),
@@ -340,10 +413,10 @@ impl Votes {
 
     /// Whether a server may have a connection: the configuration names it, or there is room for one more stranger.
     fn has_place(&self, id: ServerId) -> bool {
-        let (peers, members) = (self.peers.borrow(), &self.options.membership.members);
+        let peers = self.peers.borrow();
         peers.contains_key(&id)
             || (id.0 >= 0 && id.0 != i64::MAX)
-                && peers.keys().filter(|id| !members.contains_key(id)).count() < STRANGERS_MAX
+                && peers.keys().filter(|id| !self.view.is_member(**id)).count() < STRANGERS_MAX
     }
 
     /// The connection with a server stands; an older one ends.
@@ -377,7 +450,7 @@ impl Votes {
     }
 
     fn is_member(&self, id: ServerId) -> bool {
-        self.options.membership.members.contains_key(&id)
+        self.view.is_member(id)
     }
 
     fn is_current(&self, id: ServerId, connection: &Rc<Connection>) -> bool {
@@ -500,8 +573,7 @@ async fn read_hello(stream: &Stream, bytes: &mut Vec<u8>) -> io::Result<Hello> {
 impl PeerOptions {
     /// How this server introduces itself. All its addresses are named only where every server understands that
     /// (ZOOKEEPER-3720).
-    fn hello(&self) -> Hello {
-        let own = self.membership.members.get(&self.my_id);
+    fn hello(&self, own: Option<&Member>) -> Hello {
         let addresses = own.into_iter().flat_map(|member| &member.addresses);
         let mut room = HELLO_ADDRESSES_MAX;
         let fitting =

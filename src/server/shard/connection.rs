@@ -7,7 +7,11 @@
 //! **Bounds.** A connection that has [`QUEUE_MAX`] requests of [`QUEUE_PAUSE_BYTES`] waiting, [`WAITING_READS_MAX`] reads among
 //! them, or [`OUT_PAUSE_BYTES`] of answers that its client does not take, is not read from until that changes. At
 //! [`OUT_MAX_BYTES`], which only watch events and the answers of reads that waited together can bring about, it is closed.
+//! All connections of a shard together are bounded by its [`Load`]: with too much waiting for the disk, who wants to add to it is
+//! not read from until there is less (reads with nothing before them go on); with too many answers that clients do not take,
+//! the connection that holds the most of them is closed.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -148,6 +152,15 @@ impl ConnectionStats {
     }
 }
 
+/// What all connections of a shard hold together, in bytes.
+#[derive(Debug, Default)]
+pub(super) struct Load {
+    /// Bodies of requests that are not answered yet.
+    pub(super) queued: Cell<usize>,
+    /// Answers and events that clients have not taken.
+    pub(super) held: Cell<usize>,
+}
+
 /// One connection.
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -170,6 +183,14 @@ pub(super) struct Connection {
     queue_bytes: usize,
     /// How many of them are reads.
     waiting_reads: usize,
+    /// What it is part of.
+    load: Rc<Load>,
+    /// Not read from because the shard as a whole has too much that waits.
+    pub(super) waits_for_room: bool,
+    /// Its part of [`Load::held`].
+    held: usize,
+    /// Bytes of answers that the writer task has taken.
+    pub(super) in_writer: usize,
     /// Frames to send.
     pub(super) out: Vec<u8>,
     /// A writer task waits until the client takes more; it will send what is in `out`.
@@ -190,6 +211,7 @@ impl Connection {
         id: ConnectionId,
         stream: Rc<Stream>,
         identities: Arc<[Id<'static>]>,
+        load: Rc<Load>,
         now: Instant,
         since: WallTime,
     ) -> Self {
@@ -207,6 +229,10 @@ impl Connection {
             queue: VecDeque::new(),
             queue_bytes: 0,
             waiting_reads: 0,
+            load,
+            waits_for_room: false,
+            held: 0,
+            in_writer: 0,
             out: Vec::new(),
             is_writing: false,
             reader: None,
@@ -234,7 +260,8 @@ impl Connection {
 
     /// Whether so much of it waits for the disk that no more is read.
     pub(super) fn waits_for_disk(&self) -> bool {
-        self.queue.len() >= QUEUE_MAX
+        self.waits_for_room
+            || self.queue.len() >= QUEUE_MAX
             || self.queue_bytes >= QUEUE_PAUSE_BYTES
             || self.waiting_reads >= WAITING_READS_MAX
     }
@@ -254,6 +281,7 @@ impl Connection {
     /// One more request that is not answered yet.
     pub(super) fn enqueue(&mut self, request: Queued) {
         self.queue_bytes += request.len();
+        self.load.queued.update(|bytes| bytes + request.len());
         self.waiting_reads += usize::from(request.is_read());
         self.queue.push_back(request);
     }
@@ -262,6 +290,7 @@ impl Connection {
     pub(super) fn dequeue(&mut self) -> Option<Queued> {
         let request = self.queue.pop_front()?;
         self.queue_bytes -= request.len();
+        self.load.queued.update(|bytes| bytes - request.len());
         self.waiting_reads -= usize::from(request.is_read());
         Some(request)
     }
@@ -298,6 +327,16 @@ impl Connection {
         }
     }
 
+    /// Books what its client has not taken; how much that is.
+    pub(super) fn book_held(&mut self) -> usize {
+        let now = self.out.len() + self.in_writer;
+        if now != self.held {
+            self.load.held.update(|bytes| bytes - self.held + now);
+            self.held = now;
+        }
+        now
+    }
+
     /// Gives back what a burst has left allocated.
     pub(super) fn trim(&mut self) {
         if self.queue.is_empty() && self.queue.capacity() > QUEUE_KEEP {
@@ -321,5 +360,12 @@ impl Connection {
         if let Some(reader) = self.reader.take() {
             reader.wake();
         }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.load.queued.update(|bytes| bytes - self.queue_bytes);
+        self.load.held.update(|bytes| bytes - self.held);
     }
 }

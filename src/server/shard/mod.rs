@@ -6,6 +6,11 @@
 //!
 //! What a turn produces goes out in batches: the writes of all connections that were read in a turn travel to the replica as one
 //! message, and each connection's answers leave with one system call.
+//!
+//! **One server, whichever shard.** A client that was told of a write may tell another, whose connection may be another shard's:
+//! that one must see the write, too. So no shard looks into an older version than the newest that any shard may have shown
+//! ([`SharedCounts::newest`]): whoever has read requests and finds its version behind takes what the replica has sent
+//! meanwhile first ([`Shard::catch_up`]).
 
 mod connection;
 mod handshake;
@@ -19,21 +24,23 @@ mod words;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::task::Waker;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU16, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use crate::admin::figures::Counter;
 use crate::admin::status::TRACE_MASK_DEFAULT;
 use crate::ids::SessionId;
 use crate::pipeline::auth;
+use crate::quorum::Membership;
 use crate::replica::message::{ConnectionId, ShardBatch, ShardItem, Standing, ToShard};
 use crate::rt::clock;
 use crate::rt::executor::{sleep, spawn_local};
-use crate::rt::inbox::{Receiver, Sender};
+use crate::rt::inbox::{Closed, Receiver, Sender};
 use crate::rt::listener::Accepted;
 use crate::time::Instant;
 use crate::tree::Version;
@@ -41,9 +48,9 @@ use crate::watch::{WatchTable, Watcher};
 
 use super::acceptor::PerAddress;
 use super::options::ShardOptions;
-use connection::{Connection, Stage};
+use connection::{Connection, Load, Stage};
 use slots::Slots;
-use words::ShardStats;
+use words::{Asked, Facts, ShardStats};
 
 /// Messages that a shard takes from its inbox in one go.
 const INBOX_TAKE_MAX: usize = 256;
@@ -57,6 +64,8 @@ pub(super) enum ToShardInbox {
     Replica(ToShard),
     /// A connection for this shard, and by which door it came.
     Accepted(Accepted, Door),
+    /// From a thread of the shard's own that has read files for the word with this ticket.
+    Facts(u32, Facts),
 }
 
 /// What a port takes.
@@ -97,11 +106,19 @@ pub(super) struct SharedCounts {
     pub(super) handshakes: AtomicU64,
     /// Whether the server is about to end: nobody new is let in.
     pub(super) is_stopping: AtomicBool,
+    /// The zxid of the version that the replica has begun to hand out. Written before any shard has it, so a shard that has
+    /// shown it to somebody is never ahead of this.
+    pub(super) newest: AtomicI64,
+    /// Where clients find the server since a reconfiguration; 0: where it began.
+    pub(super) client_port: AtomicU16,
+    /// The ensemble's configuration since it changed. Touched when it changes, and by operators' words.
+    pub(super) configuration: Mutex<Option<Arc<Membership>>>,
 }
 
 impl SharedCounts {
-    pub(super) fn new(shards: usize) -> Self {
+    pub(super) fn new(shards: usize, version: &Version) -> Self {
         Self {
+            newest: AtomicI64::new(version.zxid().0),
             by_shard: (0..shards).map(|_| AtomicU64::new(0)).collect(),
             trace_mask: AtomicI64::new(TRACE_MASK_DEFAULT),
             ..Self::default()
@@ -138,6 +155,16 @@ pub(super) struct Shard {
     shared: Arc<SharedCounts>,
     state: RefCell<State>,
     to_replica: Sender<ToReplicaInbox>,
+    inbox: RefCell<Inbox>,
+}
+
+/// What comes to the shard.
+struct Inbox {
+    receiver: Receiver<ToShardInbox>,
+    /// Room for what is taken; empty in between.
+    messages: Vec<ToShardInbox>,
+    /// The task that waits for it.
+    main: Option<Waker>,
 }
 
 /// What changes.
@@ -152,14 +179,23 @@ struct State {
     outgoing: ShardBatch,
     /// Whether the task that sends `outgoing` is about to run, or waits for room.
     is_sending: bool,
+    /// That task, while it has nothing to do.
+    sender: Option<Waker>,
     /// Readers that wait until `outgoing` is sent.
     waiting_for_send: Vec<Waker>,
+    /// Readers that wait for a version that is on its way.
+    waiting_for_version: Vec<Waker>,
     /// Connections with something in `out`, to be flushed at the end of the turn.
     dirty: Vec<u32>,
+    load: Rc<Load>,
+    /// Connections that are not read from until less waits for the disk.
+    waiting_for_room: Vec<ConnectionId>,
     stats: ShardStats,
     /// Four-letter words that wait for the other shards and the replica, by ticket.
-    asked: BTreeMap<u32, (ConnectionId, crate::admin::Word)>,
+    asked: BTreeMap<u32, Asked>,
     next_ticket: u32,
+    /// The shard's own, for threads that work for it.
+    inbox: Sender<ToShardInbox>,
     is_stopping: bool,
 }
 
@@ -169,7 +205,7 @@ pub(super) async fn run(
     options: Arc<ShardOptions>,
     shared: Arc<SharedCounts>,
     (standing, version): (Standing, Version),
-    mut inbox: Receiver<ToShardInbox>,
+    (own_inbox, receiver): (Sender<ToShardInbox>, Receiver<ToShardInbox>),
     to_replica: Sender<ToReplicaInbox>,
 ) {
     let shard = Rc::new(Shard {
@@ -183,48 +219,125 @@ pub(super) async fn run(
             connections: Slots::default(),
             outgoing: ShardBatch::default(),
             is_sending: false,
+            sender: None,
             waiting_for_send: Vec::new(),
+            waiting_for_version: Vec::new(),
             dirty: Vec::new(),
+            load: Rc::default(),
+            waiting_for_room: Vec::new(),
             stats: ShardStats::default(),
             asked: BTreeMap::new(),
             next_ticket: 0,
+            inbox: own_inbox,
             is_stopping: false,
         }),
         options,
         to_replica,
+        inbox: RefCell::new(Inbox { receiver, messages: Vec::with_capacity(INBOX_TAKE_MAX), main: None }),
     });
-    let ticking = shard.clone();
+    let (ticking, sending) = (shard.clone(), shard.clone());
     spawn_local(async move { ticking.tick().await });
-    let mut messages = Vec::with_capacity(INBOX_TAKE_MAX);
-    while inbox.recv_many(&mut messages, INBOX_TAKE_MAX).await.is_ok() {
-        for message in messages.drain(..) {
-            match message {
-                ToShardInbox::Accepted(accepted, door) => shard.clone().adopt(accepted, door),
-                ToShardInbox::Replica(message) => shard.hear(message),
-            }
-        }
+    spawn_local(async move { sending.keep_sending().await });
+    while shard.receive().await {
         shard.clone().end_turn();
-        if shard.state.borrow().is_stopping {
-            break;
-        }
     }
     shard.drain().await;
 }
 
 impl Shard {
+    /// Waits for messages and handles them. Whether more may come.
+    async fn receive(self: &Rc<Self>) -> bool {
+        let received = poll_fn(|cx| {
+            if self.state.borrow().is_stopping {
+                return Poll::Ready(Err(Closed));
+            }
+            let Inbox { receiver, messages, main } = &mut *self.inbox.borrow_mut();
+            if !main.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+                *main = Some(cx.waker().clone());
+            }
+            receiver.poll_recv_many(cx, messages, INBOX_TAKE_MAX)
+        })
+        .await;
+        self.handle_received();
+        received.is_ok() && !self.state.borrow().is_stopping
+    }
+
+    /// Handles what has been taken from the inbox.
+    fn handle_received(self: &Rc<Self>) {
+        let mut messages = std::mem::take(&mut self.inbox.borrow_mut().messages);
+        for message in messages.drain(..) {
+            match message {
+                ToShardInbox::Accepted(accepted, door) => self.clone().adopt(accepted, door),
+                ToShardInbox::Replica(message) => self.hear(message),
+                ToShardInbox::Facts(ticket, facts) => {
+                    self.state.borrow_mut().hear_facts(&self.options, &self.shared, self.number, ticket, facts);
+                }
+            }
+        }
+        self.inbox.borrow_mut().messages = messages;
+    }
+
+    /// Whether another shard may have shown a newer version than this one has.
+    fn is_behind(&self) -> bool {
+        // One shard alone has shown what it has shown.
+        self.shared.by_shard.len() > 1
+            && self.state.borrow().version.zxid().0 < self.shared.newest.load(Ordering::SeqCst)
+    }
+
+    /// Takes what the replica has sent, until this shard's version is one that no other shard has gone beyond when this was called.
+    /// To be called between reading requests and answering them.
+    async fn catch_up(self: &Rc<Self>) {
+        if !self.is_behind() {
+            return;
+        }
+        let goal = self.shared.newest.load(Ordering::SeqCst);
+        // Nearly always it is in the inbox already.
+        let taken = {
+            let Inbox { receiver, messages, .. } = &mut *self.inbox.borrow_mut();
+            receiver.try_recv_many(messages, INBOX_TAKE_MAX)
+        };
+        if taken.is_ok() {
+            self.handle_received();
+        }
+        if self.state.borrow().is_stopping
+            && let Some(main) = &self.inbox.borrow().main
+        {
+            main.wake_by_ref();
+        }
+        poll_fn(|cx| {
+            let state = &mut *self.state.borrow_mut();
+            // It may step back, too: then what was there before is not to be seen any more.
+            if state.is_stopping || state.version.zxid().0 >= goal.min(self.shared.newest.load(Ordering::SeqCst)) {
+                return Poll::Ready(());
+            }
+            state.waiting_for_version.push(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
     /// What the replica says.
     fn hear(&self, message: ToShard) {
         let state = &mut *self.state.borrow_mut();
         match message {
-            ToShard::Published(published) => state.publish(&self.options, self.number, &published),
+            ToShard::Published(published) => {
+                state.publish(&self.options, self.number, &published);
+                state.waiting_for_version.drain(..).for_each(Waker::wake);
+            }
             ToShard::Displaced(connection) => state.close_at_once(connection),
             ToShard::Tell(ask) => {
                 let part = state.part(&self.options, ask.question);
                 state.outgoing.items.push(ShardItem::Told(ask, part));
             }
             ToShard::Answer(ask, gathered) => state.answer_word(&self.options, &self.shared, ask, &gathered),
-            ToShard::Standing(standing, version) => state.stand(standing, version),
-            ToShard::Stop => state.is_stopping = true,
+            ToShard::Standing(standing, version) => {
+                state.stand(standing, version);
+                state.waiting_for_version.drain(..).for_each(Waker::wake);
+            }
+            ToShard::Stop => {
+                state.is_stopping = true;
+                state.waiting_for_version.drain(..).for_each(Waker::wake);
+            }
         }
     }
 
@@ -246,28 +359,38 @@ impl Shard {
         if state.dirty.is_empty() {
             state.dirty = dirty;
         }
-        if send {
-            // The sender runs behind all readers that are ready now, so that it takes what they bring, too.
-            let shard = self.clone();
-            spawn_local(async move { shard.send_outgoing().await });
+        // The sender runs behind all readers that are ready now, so that it takes what they bring, too.
+        if send && let Some(sender) = &state.sender {
+            sender.wake_by_ref();
         }
     }
 
-    /// Sends what was collected for the replica, waiting for room in its inbox if need be.
-    async fn send_outgoing(&self) {
+    /// Sends what was collected for the replica, waiting for room in its inbox if need be, until the server stops.
+    async fn keep_sending(&self) {
         loop {
+            poll_fn(|cx| {
+                let state = &mut *self.state.borrow_mut();
+                if state.is_sending {
+                    return Poll::Ready(());
+                }
+                if !state.sender.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+                    state.sender = Some(cx.waker().clone());
+                }
+                Poll::Pending
+            })
+            .await;
             let batch = {
                 let state = &mut *self.state.borrow_mut();
                 if state.outgoing.is_empty() {
                     state.is_sending = false;
-                    return;
+                    continue;
                 }
                 // There is room for as much again: whoever waits reads on while this is sent.
                 state.waiting_for_send.drain(..).for_each(Waker::wake);
                 std::mem::take(&mut state.outgoing)
             };
             if self.to_replica.send(ToReplicaInbox::Shard(batch)).await.is_err() {
-                // The replica is gone, so the server is about to end; `Stop` is on its way.
+                // The replica is gone, so the server is about to end: this is told, too.
                 let state = &mut *self.state.borrow_mut();
                 state.is_sending = false;
                 state.waiting_for_send.drain(..).for_each(Waker::wake);
@@ -323,10 +446,14 @@ impl Shard {
         let stream = Rc::new(crate::rt::socket::Stream::adopt(accepted));
         let identities = vec![auth::ip_identity(stream.peer().ip())].into();
         let (now, since) = (clock::now(), clock::wall());
-        let slot = self.state.borrow_mut().connections.insert(|slot, generation| {
-            let id = ConnectionId { shard: number, slot, generation };
-            Connection::new(id, stream.clone(), identities, now, since)
-        });
+        let slot = {
+            let state = &mut *self.state.borrow_mut();
+            let load = &state.load;
+            state.connections.insert(|slot, generation| {
+                let id = ConnectionId { shard: number, slot, generation };
+                Connection::new(id, stream.clone(), identities, load.clone(), now, since)
+            })
+        };
         spawn_local(async move { self.serve(slot, stream, door).await });
     }
 }
@@ -342,6 +469,37 @@ impl State {
         if !connection.is_dirty {
             connection.is_dirty = true;
             dirty.push(connection.id.slot);
+        }
+    }
+
+    /// Reads on from those who had to wait for room, if there is some.
+    fn make_room(&mut self, options: &ShardOptions) {
+        if self.waiting_for_room.is_empty() || self.load.queued.get() > options.queued_bytes_max {
+            return;
+        }
+        for id in std::mem::take(&mut self.waiting_for_room) {
+            if let Some(connection) = self.connection(id) {
+                connection.waits_for_room = false;
+                connection.resume();
+            }
+        }
+    }
+
+    /// Closes connections that hold the most answers which their clients do not take, as long as there are too many in all.
+    fn shed(&mut self, options: &ShardOptions) {
+        while self.load.held.get() > options.held_bytes_max {
+            // Those that end let go of theirs.
+            let staying = self.connections.iter_mut().filter(|(_, connection)| connection.stage != Stage::Ending);
+            let held = staying.map(|(_, connection)| (connection.book_held(), connection));
+            let Some((bytes, connection)) = held.max_by_key(|(bytes, _)| *bytes).filter(|(bytes, _)| *bytes > 0) else {
+                return;
+            };
+            tracing::warn!(
+                peer = %connection.peer, bytes, max = options.held_bytes_max,
+                "clients do not take what they are told, and this one the most of it: closed"
+            );
+            connection.give_up();
+            connection.book_held();
         }
     }
 

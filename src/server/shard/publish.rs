@@ -24,6 +24,7 @@ impl State {
         for segment in &published.segments {
             self.take_segment(options, shard, segment, now);
         }
+        self.make_room(options);
     }
 
     fn take_segment(&mut self, options: &ShardOptions, shard: u8, segment: &Segment, now: Instant) {

@@ -17,7 +17,7 @@ use crate::admin::word::{STMK_ARGUMENT_LEN, Word};
 use crate::ids::Zxid;
 use crate::server::options::ShardOptions;
 
-use super::connection::{Queued, Stage};
+use super::connection::{Connection, Queued, Stage};
 use super::serve::Flow;
 use super::{Shard, State};
 
@@ -72,6 +72,11 @@ impl Shard {
             let Some(frame) = rest.get(LEN..LEN + len) else {
                 break Flow::Read;
             };
+            if state.load.queued.get() > self.options.queued_bytes_max && adds_to_queue(connection, frame) {
+                connection.waits_for_room = true;
+                state.waiting_for_room.push(connection.id);
+                break Flow::Pause;
+            }
             let flow = if connection.stage == Stage::New {
                 state.handshake(&self.options, slot, frame)
             } else {
@@ -89,6 +94,15 @@ impl Shard {
         }
         flow
     }
+}
+
+/// Whether a request would wait for the disk, or behind one that does.
+fn adds_to_queue(connection: &Connection, frame: &[u8]) -> bool {
+    let is_immediate = |header: RequestHeader| {
+        matches!(header.op, OpCode::AUTH | OpCode::SASL | OpCode::PING) || read::is_read(header.op)
+    };
+    connection.stage == Stage::Open
+        && (!connection.queue().is_empty() || !RequestHeader::decode(&mut Reader::new(frame)).is_ok_and(is_immediate))
 }
 
 impl State {

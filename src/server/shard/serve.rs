@@ -39,6 +39,7 @@ impl Shard {
     async fn read_on(self: &Rc<Self>, slot: u32, stream: &Rc<Stream>, mut bytes: Vec<u8>) {
         let is_secured = self.state.borrow_mut().connections.get_mut(slot).is_some_and(|own| own.tls.is_some());
         loop {
+            self.catch_up().await;
             let flow = self.take(slot, &mut bytes);
             self.clone().end_turn();
             match flow {
@@ -137,10 +138,11 @@ impl Shard {
                     let _ = stream.try_write(&tls.last_records());
                 }
                 state.outgoing.items.extend(connection.unheard());
-                state.asked.retain(|_, (id, _)| *id != connection.id);
+                state.asked.retain(|_, asked| !asked.is_of(connection.id));
                 connection.stage == Stage::Ending
             })
         };
+        self.state.borrow_mut().make_room(&self.options);
         self.clone().end_turn();
         self.shared.left(self.number, stream.peer().ip(), door);
         if is_orderly {
@@ -187,7 +189,12 @@ impl Shard {
             connection.give_up();
             return;
         }
-        if connection.is_writing || !connection.has_unsent() {
+        if connection.is_writing {
+            connection.book_held();
+            state.shed(&self.options);
+            return;
+        }
+        if !connection.has_unsent() {
             return;
         }
         let stream = connection.stream.clone();
@@ -217,6 +224,8 @@ impl Shard {
             }
         }
         connection.is_writing = true;
+        connection.book_held();
+        state.shed(&self.options);
         let shard = self.clone();
         spawn_local(async move { shard.write_on(slot, stream).await });
     }
@@ -257,12 +266,17 @@ impl Shard {
                 else {
                     return;
                 };
+                connection.in_writer = 0;
                 if !connection.has_unsent() {
                     connection.is_writing = false;
+                    connection.book_held();
                     Self::all_said(connection);
                     return;
                 }
-                std::mem::take(connection.unsent())
+                let bytes = std::mem::take(connection.unsent());
+                connection.in_writer = bytes.len();
+                connection.book_held();
+                bytes
             };
             if let Err(error) = self.write_heard(slot, &stream, &bytes).await {
                 tracing::debug!(peer = %stream.peer(), %error, "connection lost");
@@ -270,7 +284,9 @@ impl Shard {
                 if let Some(connection) = state.connections.get_mut(slot).filter(|own| Rc::ptr_eq(&own.stream, &stream))
                 {
                     connection.is_writing = false;
+                    connection.in_writer = 0;
                     connection.give_up();
+                    connection.book_held();
                 }
                 return;
             }

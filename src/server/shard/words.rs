@@ -1,9 +1,10 @@
 //! Four-letter words: what a shard can answer alone it answers at once; for the others it asks the replica, which asks every
-//! shard and hands all the parts back.
+//! shard and hands all the parts back. What has to be read from files is read before that, on a thread of its own: a shard
+//! waits for no disk.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use crate::admin::figures::{Counter, Figures, Latency, Tally};
@@ -12,14 +13,16 @@ use crate::admin::status::{
     ResponseBytes, ServerStatus, SessionStatus, Status,
 };
 use crate::admin::{self, Word};
-use crate::ids::{SessionId, Zxid};
-use crate::replica::message::{Ask, EnsembleReport, Gathered, Part, Question, ReplicaReport, ShardItem, Standing};
+use crate::ids::{ServerId, SessionId, Zxid};
+use crate::replica::message::{
+    Ask, ConnectionId, EnsembleReport, Gathered, Part, Question, ReplicaReport, ShardItem, Standing,
+};
 use crate::rt::{clock, limits, process};
 use crate::server::options::{About, ShardOptions};
 use crate::time::{Instant, WallTime};
 
 use super::connection::{Connection, Queued, Stage};
-use super::{SharedCounts, State};
+use super::{SharedCounts, State, ToShardInbox};
 
 /// What a shard counts since the server started, or `srst`.
 #[derive(Clone, Debug)]
@@ -68,6 +71,55 @@ struct ShardPart {
 /// Words that wait for their parts at once on one shard; more are turned away.
 const ASKED_MAX: usize = 64;
 
+/// A word that waits for what it tells.
+#[derive(Debug)]
+pub(super) struct Asked {
+    connection: ConnectionId,
+    word: Word,
+    facts: Facts,
+}
+
+impl Asked {
+    /// Whether this connection asks.
+    pub(super) fn is_of(&self, connection: ConnectionId) -> bool {
+        self.connection == connection
+    }
+}
+
+/// What is read from files.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::server) struct Facts {
+    memory: Option<MemoryStatus>,
+    data_dir_bytes: u64,
+    log_dir_bytes: u64,
+    open_files: Option<u64>,
+}
+
+impl Facts {
+    /// Whether a word tells any.
+    fn are_needed(word: Word) -> bool {
+        let needs = admin::needs(word);
+        needs.memory || needs.dir_bytes || needs.monitor
+    }
+
+    /// Reads those that a word tells. Takes as long as the files do.
+    fn read(word: Word, about: &About) -> Self {
+        let needs = admin::needs(word);
+        let memory = |(resident, most): (u64, u64)| MemoryStatus {
+            free_mb: most.saturating_sub(resident) >> 20,
+            max_mb: most >> 20,
+            total_mb: resident >> 20,
+        };
+        let bytes = |folder| if needs.dir_bytes { process::folder_bytes(folder) } else { 0 };
+        Self {
+            memory: if needs.memory { process::memory().map(memory) } else { None },
+            data_dir_bytes: bytes(&about.data_folder),
+            log_dir_bytes: bytes(&about.log_folder),
+            open_files: if needs.monitor { process::open_files() } else { None },
+        }
+    }
+}
+
 impl State {
     /// A four-letter word has come from the connection in `slot`.
     pub(super) fn word(
@@ -89,8 +141,48 @@ impl State {
         {
             shared.trace_mask.store(i64::from_be_bytes(mask), Ordering::Relaxed);
         }
+        let id = self.connections.get_mut(slot).expect("a connection that is read from is there").id;
+        let is_told = self.serves(options) || word == Word::Envi;
+        if !is_told || !Facts::are_needed(word) {
+            self.word_with(options, shared, shard, Asked { connection: id, word, facts: Facts::default() });
+            return;
+        }
+        let Some(ticket) = self.wait_for_parts(Asked { connection: id, word, facts: Facts::default() }) else {
+            return;
+        };
+        let (about, inbox) = (options.about.clone(), self.inbox.clone());
+        let started = limits::spawn_thread("zoo-facts", None, move || {
+            // A shard that has ended wants no answer.
+            let _ = inbox.send_blocking(ToShardInbox::Facts(ticket, Facts::read(word, &about)));
+        });
+        if let Err(error) = started {
+            tracing::warn!(%error, word = word.name(), "a four-letter word is not answered");
+            self.asked.remove(&ticket);
+            self.say(slot, "");
+        }
+    }
+
+    /// What a word tells of files has been read.
+    pub(super) fn hear_facts(
+        &mut self,
+        options: &ShardOptions,
+        shared: &SharedCounts,
+        shard: u8,
+        ticket: u32,
+        facts: Facts,
+    ) {
+        if let Some(asked) = self.asked.remove(&ticket)
+            && self.connection(asked.connection).is_some()
+        {
+            self.word_with(options, shared, shard, Asked { facts, ..asked });
+        }
+    }
+
+    /// Answers a word, or asks those who know the rest of the answer.
+    fn word_with(&mut self, options: &ShardOptions, shared: &SharedCounts, shard: u8, asked: Asked) {
+        let Asked { connection: ConnectionId { slot, .. }, word, facts } = asked;
         if !self.serves(options) {
-            let status = self.status_of_one(&options.about, shared, word);
+            let status = self.status_of_one(&options.about, shared, word, &facts);
             self.say(slot, &admin::answer_not_serving(word, &status));
             return;
         }
@@ -103,7 +195,7 @@ impl State {
             | Word::Conf
             | Word::Dirs
             | Word::TelnetClose => {
-                let status = self.status_of_one(&options.about, shared, word);
+                let status = self.status_of_one(&options.about, shared, word, &facts);
                 self.say(slot, &admin::answer(word, &status));
                 return;
             }
@@ -114,16 +206,23 @@ impl State {
             Word::Srst => Question::ResetStats,
             Word::Crst => Question::ResetConnections,
         };
+        if let Some(ticket) = self.wait_for_parts(asked) {
+            self.outgoing.items.push(ShardItem::Ask(Ask { shard, ticket, question }));
+        }
+    }
+
+    /// Lets a word wait; its ticket, unless too many wait already.
+    fn wait_for_parts(&mut self, asked: Asked) -> Option<u32> {
         if self.asked.len() >= ASKED_MAX {
-            self.say(slot, "");
-            return;
+            self.say(asked.connection.slot, "");
+            return None;
         }
         let ticket = self.next_ticket;
         self.next_ticket = self.next_ticket.wrapping_add(1);
-        let connection = self.connections.get_mut(slot).expect("a connection that is read from is there");
+        let connection = self.connection(asked.connection).expect("a connection that asks is there");
         connection.stage = Stage::Word;
-        self.asked.insert(ticket, (connection.id, word));
-        self.outgoing.items.push(ShardItem::Ask(Ask { shard, ticket, question }));
+        self.asked.insert(ticket, asked);
+        Some(ticket)
     }
 
     /// This shard's part of an answer.
@@ -165,13 +264,13 @@ impl State {
 
     /// All parts are there: the word is answered.
     pub(super) fn answer_word(&mut self, options: &ShardOptions, shared: &SharedCounts, ask: Ask, gathered: &Gathered) {
-        let Some((id, word)) = self.asked.remove(&ask.ticket) else {
+        let Some(Asked { connection: id, word, facts }) = self.asked.remove(&ask.ticket) else {
             return;
         };
         if self.connection(id).is_none() {
             return;
         }
-        let mut status = self.status_of_one(&options.about, shared, word);
+        let mut status = self.status_of_one(&options.about, shared, word, &facts);
         let mut stats = ShardStats::default();
         for part in &gathered.parts {
             if let Some(figures) = part.0.downcast_ref::<Figures>() {
@@ -208,7 +307,7 @@ impl State {
                 // A leader stands at the start of its epoch before its first transaction, as Apache's does.
                 status.server.zxid = status.server.zxid.max(Zxid::new(ensemble.epoch, 0));
             }
-            status.ensemble = Some(ensemble_status(ensemble, &gathered.replica, self.since, &options.about));
+            status.ensemble = Some(ensemble_status(ensemble, &gathered.replica, self.since));
         }
         if word == Word::Dump {
             status.sessions = self.session_status(gathered);
@@ -216,39 +315,33 @@ impl State {
         self.say(id.slot, &admin::answer(word, &status));
     }
 
-    /// What this shard knows of the server without asking.
-    fn status_of_one(&self, about: &About, shared: &SharedCounts, word: Word) -> Status {
-        let needs = admin::needs(word);
+    /// What this shard knows of the server without asking, beside what it read.
+    fn status_of_one(&self, about: &About, shared: &SharedCounts, word: Word, facts: &Facts) -> Status {
         let mut status = Status {
             server: ServerStatus {
                 mode: mode(self.standing),
-                client_port: about.client_port,
+                client_port: match shared.client_port.load(Ordering::Relaxed) {
+                    0 => about.client_port,
+                    moved => moved,
+                },
                 connections: shared.connections(),
                 zxid: self.version.zxid(),
                 node_count: self.version.node_count() as u64,
                 ..ServerStatus::default()
             },
-            about: about.told.clone(),
+            about: told(about, shared),
             trace_mask: shared.trace_mask.load(Ordering::Relaxed),
+            memory: facts.memory,
+            data_dir_bytes: facts.data_dir_bytes,
+            log_dir_bytes: facts.log_dir_bytes,
             ..Status::default()
         };
-        if needs.memory {
-            status.memory = process::memory().map(|(resident, most)| MemoryStatus {
-                free_mb: most.saturating_sub(resident) >> 20,
-                max_mb: most >> 20,
-                total_mb: resident >> 20,
-            });
-        }
-        if needs.dir_bytes {
-            status.data_dir_bytes = process::folder_bytes(&about.data_folder);
-            status.log_dir_bytes = process::folder_bytes(&about.log_folder);
-        }
-        if needs.monitor {
+        if admin::needs(word).monitor {
             status.monitor = MonitorStatus {
                 ephemerals: self.version.ephemeral_count() as u64,
                 approximate_data_bytes: self.version.approximate_data_size(),
                 uptime_ms: clock::now().since(about.started).as_millis() as u64,
-                open_files: process::open_files(),
+                open_files: facts.open_files,
                 open_files_max: limits::open_files().ok().map(|limit| limit.soft),
                 ..MonitorStatus::default()
             };
@@ -292,13 +385,24 @@ fn mode(standing: Standing) -> Mode {
     }
 }
 
+/// What does not change while the server runs, except for what a reconfiguration changes.
+fn told(about: &About, shared: &SharedCounts) -> admin::status::About {
+    let mut told = about.told.clone();
+    let configuration = shared.configuration.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    if let (Some(member), Some(configuration)) = (&mut told.conf.member, configuration) {
+        member.membership = configuration.to_text();
+        if let Some(own) = configuration.members.get(&ServerId(told.conf.server_id)) {
+            member.is_observer = !own.is_participant();
+            if let Some(address) = own.addresses.first() {
+                (member.quorum_port, member.election_port) = (address.quorum.port, address.election.port);
+            }
+        }
+    }
+    told
+}
+
 /// `since`: when this server began to do what it does.
-fn ensemble_status(
-    ensemble: &EnsembleReport,
-    replica: &ReplicaReport,
-    since: Instant,
-    about: &About,
-) -> EnsembleStatus {
+fn ensemble_status(ensemble: &EnsembleReport, replica: &ReplicaReport, since: Instant) -> EnsembleStatus {
     let synced = |is_observer: bool| {
         ensemble.learners.iter().filter(|learner| learner.is_synced && learner.is_observer == is_observer).count()
             as u64
@@ -312,7 +416,7 @@ fn ensemble_status(
         proposal_size: Some(replica.proposal_size).filter(|sizes| *sizes != [0; 3]),
     });
     EnsembleStatus {
-        quorum_size: about.voters,
+        quorum_size: ensemble.voters,
         observer_master: ensemble.leader.filter(|_| ensemble.standing == Standing::Observing).map(|leader| leader.0),
         elections: ensemble.elections,
         commits: ensemble.commits,

@@ -7,9 +7,11 @@
 //! take commands ──▶ handle ──▶ step (again while it says so) ──▶ disk.wait ──▶ complete ──▶ poll_report ──▶ out
 //! ```
 //!
-//! Group commit has no timer: one frame is under way at a time, and what arrives meanwhile makes up the next. Beside the
+//! Group commit has no timer: one frame is under way at a time, and what arrives meanwhile makes up the next, which is merged,
+//! chained and its sectors' CRCs taken while the disk is busy: a durable frame is followed by the next one at once. Beside the
 //! frame at most one background operation is under way: a new segment being reserved and written with zeros, a slice of
-//! a snapshot, a marker. While the log is busy each frame lets one such slice pass, so that no append ever waits for more.
+//! a snapshot, a marker. While the log is busy each frame lets two such slices pass, one after the other: no append ever waits for
+//! more than one.
 //!
 //! Room is granted, not hoped for. [`Report::Room`] tells up to which total cost batches may be admitted, counted from the
 //! start; what was admitted has its blocks reserved on the device. So a full disk is known before a transaction is
@@ -31,7 +33,7 @@ mod words;
 use std::collections::VecDeque;
 use std::mem;
 
-use self::segments::{Next, Retired, Segment};
+use self::segments::{Next, Retired, Segment, ZEROS_PAY_BELOW};
 use self::snapshots::SnapshotJob;
 pub use self::words::{Command, Options, RECORD_LEN_MAX, Report};
 use super::disk::{BLOCK_LEN, BlockBuf, Completion, Disk, DiskError, FileId, Operation};
@@ -51,6 +53,8 @@ use crate::ids::{Epoch, Zxid};
 pub const MERGE_LEN_MAX: usize = 1 << 20;
 /// Most buffers that are kept for use again; more are freed.
 pub const SPARE_BUFFERS_MAX: usize = 8;
+/// Slices of background work that a frame lets pass while the log is busy.
+const SLICES_PER_FRAME: u32 = 2;
 /// Longer buffers are not kept.
 const SPARE_BUFFER_LEN_MAX: usize = MERGE_LEN_MAX * 2;
 
@@ -72,6 +76,8 @@ pub struct LogCore {
     synced: Position,
     current: Option<Segment>,
     next: Next,
+    /// Frames are so short that writing zeros ahead of them is worth it.
+    zeros_pay: bool,
     /// Segments that are full. They are closed when nothing is under way on them, synced first if they must be.
     retired: Vec<Retired>,
     /// Segments in use, oldest first, with the zxid before their first record.
@@ -239,6 +245,7 @@ impl LogCore {
             synced: end,
             current,
             next,
+            zeros_pay: true,
             retired: Vec::new(),
             segments: tail.segments.clone(),
             background: None,
@@ -354,11 +361,12 @@ impl LogCore {
         self.retry_full = true;
         let idle = !self.appended_since_tick && self.is_quiet();
         self.mark_now |= idle && self.durable.zxid > self.marked.zxid;
+        self.zeros_pay |= idle;
         self.appended_since_tick = false;
     }
 
     /// Nothing to append and nothing being appended.
-    fn is_quiet(&self) -> bool {
+    pub fn is_quiet(&self) -> bool {
         self.append.is_none() && self.queue.is_empty()
     }
 
@@ -441,10 +449,11 @@ impl LogCore {
         let frame_len = front.frame_len().max(FrameLayout::of(MERGE_LEN_MAX).len);
         // What waits for the records before it goes before those behind it.
         let held = self.controls.front().is_some_and(|&(after, _)| self.end.zxid >= after);
+        let rest = self.current.as_ref().map_or(0, |segment| segment.len - self.end.offset);
         if held || self.append.is_some() || self.zeros_in_the_way(frame_len) {
+            self.prepare_frame(rest);
             return Ok(false);
         }
-        let rest = self.current.as_ref().map_or(0, |segment| segment.len - self.end.offset);
         let (batch, opening) = match self.take_frame(rest) {
             Some(batch) => (batch, false),
             None => {
@@ -462,6 +471,7 @@ impl LogCore {
         let before = self.end;
         let first = batch.first();
         let (mut block, after) = batch.seal(self.log_id, before, !self.options.force_sync);
+        self.zeros_pay = block.len() < ZEROS_PAY_BELOW;
         let mut offset = before.offset;
         if opening {
             let previous = self.durable;
@@ -481,7 +491,7 @@ impl LogCore {
         disk.submit(file, operation, TOKEN_APPEND)?;
         self.append = Some(Append { after, opening });
         self.end = after;
-        self.slices = 1;
+        self.slices = SLICES_PER_FRAME;
         self.appended_since_tick = true;
         Ok(true)
     }
@@ -489,22 +499,33 @@ impl LogCore {
     /// The next frame's records: the first batch with those behind it as far as they fit, or as much of it as fits.
     /// Nothing if not even one record does.
     fn take_frame(&mut self, room: u64) -> Option<Batch> {
-        let limit = room as usize;
         let front = self.queue.front_mut()?;
-        if front.frame_len() > limit {
-            return front.split_front(limit);
+        if front.frame_len() > room as usize {
+            return front.split_front(room as usize);
         }
-        let mut batch = self.queue.pop_front()?;
-        while let Some(next) = self.queue.front() {
-            let merged = batch.records_len() + next.records_len();
-            if merged > MERGE_LEN_MAX || FrameLayout::of(merged).len > limit {
+        self.merge_into_front(room);
+        self.queue.pop_front()
+    }
+
+    /// Does ahead what the next frame's turn would have to wait for, if the frame will stand behind the one before.
+    fn prepare_frame(&mut self, room: u64) {
+        if self.queue.front().is_some_and(|front| front.frame_len() <= room as usize) {
+            self.merge_into_front(room);
+            self.queue[0].prepare(self.end.chain);
+        }
+    }
+
+    /// Merges into the first batch, which fits into `room`, those behind it as far as they fit.
+    fn merge_into_front(&mut self, room: u64) {
+        while let (Some(front), Some(next)) = (self.queue.front(), self.queue.get(1)) {
+            let merged = front.records_len() + next.records_len();
+            if merged > MERGE_LEN_MAX || FrameLayout::of(merged).len > room as usize {
                 break;
             }
-            batch.merge(next);
-            let merged = self.queue.pop_front().map(Batch::into_buffer);
-            self.keep_buffer(merged);
+            let Some(next) = self.queue.remove(1) else { break };
+            self.queue[0].merge(&next);
+            self.keep_buffer(Some(next.into_buffer()));
         }
-        Some(batch)
     }
 
     fn complete_append(&mut self, result: Result<(), DiskError>) {
@@ -587,7 +608,7 @@ impl LogCore {
         if self.closing || !self.slice_allowed() {
             return Ok(false);
         }
-        if self.do_zero(disk)? {
+        if self.zeros_pay && self.do_zero(disk)? {
             return Ok(false);
         }
         self.do_snapshot(disk)

@@ -3,12 +3,13 @@
 //! The replica pushes records into a [`BatchBuilder`], which lays them out at the place where they will stand in the frame:
 //! that is the only copy on the way to the disk, unless batches that collected behind a busy disk are merged. Lengths and
 //! zxids are written at once; CRCs, chain and frame header depend on what stands before, which only the log core knows
-//! when it takes the batch out of its queue: `Batch::seal` fills them in then, one pass over the bytes. So a batch can be built
-//! anywhere, and built batches can be merged or split at record boundaries.
+//! when the frame before is on its way: `Batch::prepare` does as much of it as can be done while more may still be merged in,
+//! `Batch::seal` the rest. So a batch can be built anywhere, built batches can be merged or split at record boundaries, and
+//! the passes over the bytes (200 us for 1 MiB here) are done while the disk writes the frame before.
 
 use super::format::{
     FLAG_UNSYNCED, FRAME_HEADER_LEN, FrameHeader, FrameLayout, KIND_BASE, KIND_RECORDS, Position, RECORD_HEADER_LEN,
-    batch_cost, get_u32, get_u64, put_u32, record_crc, record_field, seal_sectors,
+    SECTOR_LEN, batch_cost, get_u32, get_u64, put_u32, record_crc, record_field, seal_sectors,
 };
 use crate::ids::Zxid;
 use crate::storage::disk::{BLOCK_LEN, BlockBuf};
@@ -24,6 +25,20 @@ pub struct Batch {
     first: Zxid,
     last: Zxid,
     cost: u64,
+    prepared: Prepared,
+}
+
+/// What [`Batch::seal`] need not do any more. As long as records are only added behind, it holds.
+#[derive(Debug, Default)]
+struct Prepared {
+    /// The chain before the first record.
+    chain_before: u32,
+    /// The chain behind the records up to `end`.
+    chain: u32,
+    /// Records up to here carry their CRCs; 0 if none does.
+    end: usize,
+    /// CRCs of the sectors from the first record on that lie wholly before `end`.
+    sectors: Vec<u32>,
 }
 
 impl Batch {
@@ -122,25 +137,38 @@ impl Batch {
         Some(front)
     }
 
+    /// Chains the records to one whose CRC is `chain_before`, and takes the CRCs of the sectors that are complete: what
+    /// [`Self::seal`] does not have to do then. More records may be merged in behind.
+    pub(crate) fn prepare(&mut self, chain_before: u32) {
+        let Prepared { chain_before: known, chain, end, sectors } = &mut self.prepared;
+        if *end == 0 || *known != chain_before {
+            (*known, *chain, *end) = (chain_before, chain_before, FRAME_HEADER_LEN);
+            sectors.clear();
+        }
+        let bytes = self.block.bytes_mut();
+        while *end < self.end {
+            let len = RECORD_HEADER_LEN + get_u32(bytes, *end + record_field::LEN) as usize;
+            *chain = record_crc(*chain, &bytes[*end..*end + len]);
+            put_u32(bytes, *end + record_field::CRC, *chain);
+            *end += len;
+        }
+        let known = FRAME_HEADER_LEN + sectors.len() * SECTOR_LEN;
+        sectors.extend(bytes[known..*end].chunks_exact(SECTOR_LEN).map(crc32fast::hash));
+    }
+
     /// Chains the records behind `before` and completes the frame; gives back its bytes and the place behind it.
     ///
     /// `before` is where the frame will be written, and the state of the chain there.
     pub(crate) fn seal(mut self, log_id: u64, before: Position, unsynced: bool) -> (BlockBuf, Position) {
         assert!(self.first > before.zxid, "batch {} appended behind {}", self.first, before.zxid);
-        let layout = FrameLayout::of(self.records_len());
-        let end = self.end;
+        self.prepare(before.chain);
+        let Prepared { chain, end, sectors, .. } = self.prepared;
+        assert_eq!(end, self.end, "the chain ends where the records do");
+        let layout = FrameLayout::of(end - FRAME_HEADER_LEN);
         reserve(&mut self.block, layout.len);
         self.block.resize(layout.len);
         let frame = self.block.bytes_mut();
         frame[end..].fill(0);
-        let mut chain = before.chain;
-        let mut at = FRAME_HEADER_LEN;
-        while at < end {
-            let len = RECORD_HEADER_LEN + get_u32(frame, at + record_field::LEN) as usize;
-            chain = record_crc(chain, &frame[at..at + len]);
-            put_u32(frame, at + record_field::CRC, chain);
-            at += len;
-        }
         let header = FrameHeader {
             log_id,
             sequence: before.sequence,
@@ -157,7 +185,7 @@ impl Batch {
             kind: KIND_RECORDS,
         };
         header.encode(frame);
-        seal_sectors(frame, layout);
+        seal_sectors(frame, layout, &sectors);
         let after =
             Position { offset: before.offset + layout.len as u64, chain, zxid: self.last, sequence: before.sequence };
         (self.block, after)
@@ -184,7 +212,7 @@ pub(crate) fn base_frame(log_id: u64, before: Position) -> (BlockBuf, Position) 
         kind: KIND_BASE,
     };
     header.encode(block.bytes_mut());
-    seal_sectors(block.bytes_mut(), layout);
+    seal_sectors(block.bytes_mut(), layout, &[]);
     (block, Position { offset: before.offset + layout.len as u64, ..before })
 }
 
@@ -284,7 +312,7 @@ impl BatchBuilder {
         }
         let cost = self.cost();
         let Self { block, end, records, record_len_max, first, last } = self;
-        Some(Batch { block, end, records, record_len_max, first, last, cost })
+        Some(Batch { block, end, records, record_len_max, first, last, cost, prepared: Prepared::default() })
     }
 }
 
@@ -345,6 +373,43 @@ mod tests {
             records.iter().map(|(zxid, bytes)| (zxid.0, bytes.len())).collect::<Vec<_>>(),
             [(1, 10), (2, 0), (3, 70_000)]
         );
+    }
+
+    #[test]
+    fn prepared_ahead_or_not_a_frame_is_the_same() {
+        let parts: [&[(i64, usize)]; 5] =
+            [&[(1, 10), (2, 0)], &[(3, 470)], &[(4, 70_000)], &[(5, 512 - 16)], &[(6, 1)]];
+        let before = Position { sequence: 1, offset: 4096, chain: 5, zxid: Zxid::ZERO };
+        let merged = |mut prepare: Box<dyn FnMut(&mut Batch)>| {
+            let mut whole = batch(parts[0]);
+            for part in &parts[1..] {
+                prepare(&mut whole);
+                whole.merge(&batch(part));
+            }
+            prepare(&mut whole);
+            whole.seal(7, before, false)
+        };
+        let (plain, end) = merged(Box::new(|_| {}));
+        let mut turn = 0;
+        for prepare in [
+            Box::new(|batch: &mut Batch| batch.prepare(5)) as Box<dyn FnMut(&mut Batch)>,
+            // Now and then, as time allows.
+            Box::new(move |batch| {
+                turn += 1;
+                if turn % 2 == 1 {
+                    batch.prepare(5);
+                }
+            }),
+            // For a place where it does not come to stand.
+            Box::new(|batch| batch.prepare(99)),
+        ] {
+            let (block, after) = merged(prepare);
+            assert!(block.bytes() == plain.bytes() && after == end, "the frame differs");
+        }
+        let mut split = batch(&[(1, 3000), (2, 3000), (3, 3000)]);
+        split.prepare(5);
+        let front = split.split_front(2 * BLOCK_LEN).expect("two records fit");
+        assert_eq!(unseal(front).len(), 2);
     }
 
     #[test]

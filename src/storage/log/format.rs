@@ -447,26 +447,28 @@ pub fn batch_cost(records_len: usize) -> u64 {
     bytes.next_multiple_of(BLOCK_LEN) as u64
 }
 
-/// Fills in the CRCs of a frame whose header fields, records and padding are in place.
-pub fn seal_sectors(frame: &mut [u8], layout: FrameLayout) {
+/// Fills in the CRCs of a frame whose header fields, records and padding are in place. `known`: those of the first sectors
+/// behind the header, where they were taken before.
+pub fn seal_sectors(frame: &mut [u8], layout: FrameLayout, known: &[u32]) {
     use frame_field::*;
     debug_assert_eq!(frame.len(), layout.len);
-    match layout.table {
-        None => {
-            for (index, offset) in layout.covered().enumerate() {
-                let crc = crc32fast::hash(&frame[offset..offset + SECTOR_LEN]);
-                put_u32(frame, TABLE + index * 4, crc);
-            }
-        }
+    let (table, len) = match layout.table {
+        None => (TABLE, 0),
         Some((start, len)) => {
             frame[start..start + len].fill(TABLE_FILL);
-            for (index, offset) in layout.covered().enumerate() {
-                let crc = crc32fast::hash(&frame[offset..offset + SECTOR_LEN]);
-                put_u32(frame, start + index * 4, crc);
-            }
-            let crc = crc32fast::hash(&frame[start..start + len]);
-            put_u32(frame, TABLE, crc);
+            (start, len)
         }
+    };
+    for (index, offset) in layout.covered().enumerate() {
+        let crc = match known.get(index) {
+            Some(&crc) => crc,
+            None => crc32fast::hash(&frame[offset..offset + SECTOR_LEN]),
+        };
+        put_u32(frame, table + index * 4, crc);
+    }
+    if layout.table.is_some() {
+        let crc = crc32fast::hash(&frame[table..table + len]);
+        put_u32(frame, TABLE, crc);
     }
     let crc = crc32fast::hash(&frame[LOG_ID..SECTOR_LEN]);
     put_u32(frame, CRC, crc);

@@ -84,6 +84,10 @@ impl Leader {
         }
         self.proposed_bytes += record.len() as u64;
         self.outstanding_bytes += record.len();
+        assert!(
+            ends_batch || self.reconfiguration != Some(zxid),
+            "the reconfiguration {zxid} does not end its batch, and what comes behind it is decided by others"
+        );
         self.outstanding.push_back(Proposal { zxid, record, ends_batch });
     }
 
@@ -112,44 +116,90 @@ impl Leader {
         if self.phase != LeaderPhase::Established {
             return;
         }
-        let mut acks = vec![(self.durable, self.options.my_id)];
-        acks.extend(self.links.values().filter(|link| link.has_joined()).map(|link| (link.acked, link.server)));
-        let held = self.held_by_quorum(acks, self.committed).unwrap_or(self.committed);
-        let whole =
-            self.outstanding.iter().take_while(|proposal| proposal.zxid <= held).filter(|proposal| proposal.ends_batch);
-        if let Some(through) = whole.last().map(|proposal| proposal.zxid) {
-            while let Some(Proposal { zxid, record, .. }) =
-                self.outstanding.pop_front_if(|proposal| proposal.zxid <= through)
-            {
-                self.outstanding_bytes -= record.len();
-                // A quorum has taken this after every sync that waits for what is before it, so these are confirmed. They are
-                // answered first: Apache's learners take what comes back in the order in which they sent it, and one that
-                // got a later write's COMMIT before the SYNC would answer none of its clients any more.
-                self.answer_syncs_while(|sync| sync.after < zxid);
-                for (id, link) in self.links.iter().filter(|(_, link)| link.is_forwarding()) {
-                    let packet = if link.observer {
-                        QuorumPacket::with_data(PacketType::INFORM, zxid, record.clone())
-                    } else {
-                        QuorumPacket::new(PacketType::COMMIT, zxid)
-                    };
-                    self.actions.push_back(LeaderAction::Send { link: *id, packet });
-                }
-            }
-            self.committed = through;
-            self.act(LeaderAction::Commit { through });
+        // Behind a reconfiguration other servers decide than before it.
+        while self.retires_at_tick.is_none() && self.commit_up_to_a_reconfiguration() {}
+        if self.retires_at_tick.is_some() {
+            return;
         }
         self.count_pongs();
         self.answer_syncs();
     }
 
+    /// Whether it came to one.
+    fn commit_up_to_a_reconfiguration(&mut self) -> bool {
+        let mut acks = vec![(self.durable, self.options.my_id)];
+        acks.extend(self.links.values().filter(|link| link.has_joined()).map(|link| (link.acked, link.server)));
+        let Some(held) = self.held_at_present(acks) else { return false };
+        let whole =
+            self.outstanding.iter().take_while(|proposal| proposal.zxid <= held).filter(|proposal| proposal.ends_batch);
+        let Some(through) = whole.last().map(|proposal| proposal.zxid) else { return false };
+        let reconfigures = self.reconfiguration == Some(through);
+        // Who leads next is decided by what is acknowledged beyond the reconfiguration.
+        let designated = reconfigures.then(|| self.designated_leader(through));
+        while let Some(Proposal { zxid, record, .. }) =
+            self.outstanding.pop_front_if(|proposal| proposal.zxid <= through)
+        {
+            self.outstanding_bytes -= record.len();
+            // A quorum has taken this after every sync that waits for what is before it, so these are confirmed. They are
+            // answered first: Apache's learners take what comes back in the order in which they sent it, and one that
+            // got a later write's COMMIT before the SYNC would answer none of its clients any more.
+            self.answer_syncs_while(|sync| sync.after < zxid);
+            let activates = designated.filter(|_| zxid == through);
+            for (id, link) in self.links.iter().filter(|(_, link)| link.is_forwarding()) {
+                let packet = match (activates, link.observer) {
+                    (None, false) => QuorumPacket::new(PacketType::COMMIT, zxid),
+                    (None, true) => QuorumPacket::with_data(PacketType::INFORM, zxid, record.clone()),
+                    (Some(designated), false) => {
+                        let data = Bytes::copy_from_slice(&designated.0.to_be_bytes());
+                        QuorumPacket::with_data(PacketType::COMMITANDACTIVATE, zxid, data)
+                    }
+                    (Some(designated), true) => {
+                        let data = [&designated.0.to_be_bytes()[..], &record].concat();
+                        QuorumPacket::with_data(PacketType::INFORMANDACTIVATE, zxid, Bytes::from(data))
+                    }
+                };
+                self.actions.push_back(LeaderAction::Send { link: *id, packet });
+            }
+        }
+        self.committed = through;
+        self.act(LeaderAction::Commit { through });
+        if let Some(designated) = designated {
+            self.activate(designated);
+            self.retire_if_alone();
+        }
+        reconfigures
+    }
+
+    /// The last record that may be committed now: up to a reconfiguration what a quorum of the present configuration has, it and
+    /// what comes behind it only with a quorum of the new one.
+    fn held_at_present(&self, acks: Vec<(Zxid, ServerId)>) -> Option<Zxid> {
+        let by_all = self.held_by_quorum(acks.clone(), self.committed);
+        let Some(reconfiguration) = self.reconfiguration else { return by_all };
+        match by_all {
+            Some(held) if held >= reconfiguration => Some(reconfiguration),
+            _ => {
+                let before = Zxid(reconfiguration.0 - 1);
+                self.held_by(acks, self.committed, |servers| self.options.is_committed_quorum(servers))
+                    .map(|held| held.min(before))
+            }
+        }
+    }
+
     /// The greatest value above `floor` that a quorum has reached.
-    fn held_by_quorum<T: Ord + Copy>(&self, mut reached: Vec<(T, ServerId)>, floor: T) -> Option<T> {
+    fn held_by_quorum<T: Ord + Copy>(&self, reached: Vec<(T, ServerId)>, floor: T) -> Option<T> {
+        self.held_by(reached, floor, |servers| self.options.contains_quorum(servers))
+    }
+
+    fn held_by<T: Ord + Copy>(
+        &self,
+        mut reached: Vec<(T, ServerId)>,
+        floor: T,
+        is_quorum: impl Fn(&[ServerId]) -> bool,
+    ) -> Option<T> {
         reached.retain(|(value, server)| *value > floor && self.options.is_participant(*server));
         reached.sort_unstable_by(|a, b| b.cmp(a));
         let servers: Vec<_> = reached.iter().map(|(_, server)| *server).collect();
-        (1..=servers.len())
-            .find(|count| self.options.contains_quorum(&servers[..*count]))
-            .map(|count| reached[count - 1].0)
+        (1..=servers.len()).find(|count| is_quorum(&servers[..*count])).map(|count| reached[count - 1].0)
     }
 
     /// A client of a learner, or of this server itself, asks for a sync; `after` is the last transaction made before it, whether

@@ -148,6 +148,7 @@ impl Leader {
         }
         self.phase = LeaderPhase::SavingCurrent;
         self.phase_deadline = now + self.options.init_timeout();
+        self.name_first_configuration();
         self.last_proposed = self.start_of_epoch();
         self.committed = self.start_of_epoch();
         self.act(LeaderAction::SaveEpochs { accepted: None, current: Some(self.epoch) });
@@ -198,10 +199,14 @@ impl Leader {
         self.established = Some(now);
         self.next_half_tick = Some(now + self.half_tick());
         self.half = false;
-        self.act(LeaderAction::Established { epoch: self.epoch });
+        self.activate_newest();
+        if self.retires_at_tick.is_none() {
+            self.act(LeaderAction::Established { epoch: self.epoch });
+        }
         for id in self.links_in(Stage::AwaitStart) {
             self.up_to_date(now, id);
         }
+        self.retire_if_alone();
     }
 
     fn up_to_date(&mut self, now: Instant, id: LinkId) {
@@ -222,19 +227,6 @@ impl Leader {
             && now.since(self.started) > Duration::from_millis(wait)
         {
             self.step_down(format!("server {} changed its mind before there was an epoch", voter.0));
-        }
-    }
-
-    /// The text that NEWLEADER carries: the newest configuration. One that was never established gets the start of this epoch
-    /// as its version, so that it wins over the first configurations of servers that want to join (ZOOKEEPER-1783).
-    pub(super) fn newest_configuration(&self) -> String {
-        let newest = self.options.last_seen.as_deref().unwrap_or(&self.options.membership);
-        if newest.version == 0 && self.options.membership.version == 0 {
-            let mut established = newest.clone();
-            established.version = self.start_of_epoch().0;
-            established.to_text()
-        } else {
-            newest.to_text()
         }
     }
 

@@ -16,15 +16,18 @@
 mod broadcast;
 mod discovery;
 mod link;
+mod reconfig;
 pub(super) mod sync;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use self::broadcast::PendingSync;
 use self::link::{Link, Stage};
 use super::{History, LinkId, Options};
 use crate::ids::{Epoch, ServerId, SessionId, Zxid};
+use crate::quorum::Membership;
 use crate::time::Instant;
 use crate::wire::acl::Id;
 use crate::wire::jute::DecodeError;
@@ -87,6 +90,15 @@ pub enum LeaderAction {
     Commit {
         /// The last of it.
         through: Zxid,
+    },
+    /// This configuration holds from now on: that of the last record of the `Commit` before, or at the beginning of the term,
+    /// before `Established`, one that was proposed before it. If `designated` is another server nothing is committed any more;
+    /// the term ends when all learners have gone to that one, and after syncLimit whoever has not.
+    Activate {
+        /// What holds.
+        membership: Arc<Membership>,
+        /// Who leads from now on.
+        designated: ServerId,
     },
     /// A client of a learner asks for this. Several of one link are in the order in which they came. A `sync` goes to
     /// [`Leader::sync_request`] when its turn comes.
@@ -192,6 +204,10 @@ pub struct Leader {
     /// Something was acknowledged since commits were last counted.
     acks_changed: bool,
     syncs: VecDeque<PendingSync>,
+    /// The reconfiguration that is proposed and not committed: its zxid, and `options.last_seen` is what it makes.
+    reconfiguration: Option<Zxid>,
+    /// Another server is to lead; the tick after which this one goes, whoever is still here.
+    retires_at_tick: Option<u64>,
     ping_round: u64,
     confirmed_round: u64,
     tick: u64,
@@ -231,6 +247,8 @@ impl Leader {
             durable: last_zxid,
             acks_changed: false,
             syncs: VecDeque::new(),
+            reconfiguration: None,
+            retires_at_tick: None,
             ping_round: 0,
             confirmed_round: 0,
             tick: 0,
@@ -265,6 +283,7 @@ impl Leader {
         }
         self.syncs.retain(|sync| sync.link != Some(link));
         self.acks_changed = true;
+        self.retire_if_alone();
     }
 
     /// Bytes of a snapshot went out on this link: its learner is not late while they do, and if it is one that the quorum may
@@ -439,6 +458,9 @@ impl Leader {
         self.half = !self.half;
         if !self.half {
             self.tick += 1;
+            if self.retires_at_tick.is_some() {
+                return self.retire_if_overdue();
+            }
             let mut alive = vec![self.options.my_id];
             alive.extend(self.links.values().filter(|link| self.tick <= link.alive_until_tick).map(|link| link.server));
             if !self.options.contains_quorum(&alive) {
@@ -512,8 +534,8 @@ impl Leader {
     }
 
     fn close(&mut self, link: LinkId, why: String) {
-        self.link_closed(link);
         self.act(LeaderAction::Close { link, why });
+        self.link_closed(link);
     }
 
     fn step_down(&mut self, why: String) {

@@ -109,7 +109,7 @@ impl Leader {
                 self.send(id, QuorumPacket::with_data(PacketType::PROPOSAL, zxid, record));
             }
         }
-        let text = Bytes::from(self.newest_configuration());
+        let text = Bytes::from(self.options.newest().to_text());
         self.send(id, QuorumPacket::with_data(PacketType::NEWLEADER, self.start_of_epoch(), text));
     }
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::sync::{designated_leader, record_of};
+use super::sync::record_of;
 use super::{Learner, LearnerAction, LearnerPhase, Refusal};
 use crate::ids::{SessionId, Zxid};
 use crate::wire::acl::Id;
@@ -27,17 +27,13 @@ impl Learner {
             }
             PacketType::COMMIT if !self.observer => self.commit(zxid),
             PacketType::COMMITANDACTIVATE if !self.observer => {
-                let leader = designated_leader(data.as_ref())?;
-                self.commit(zxid)?;
-                self.act(LearnerAction::ConfigurationActivated { zxid, leader });
-                Ok(())
+                self.will_activate(zxid, data.as_ref())?;
+                self.commit(zxid)
             }
             PacketType::INFORM if self.observer => self.inform(zxid, data),
             PacketType::INFORMANDACTIVATE if self.observer => {
-                let leader = designated_leader(data.as_ref())?;
-                self.inform(zxid, data.map(|data| data.slice(8..)))?;
-                self.act(LearnerAction::ConfigurationActivated { zxid, leader });
-                Ok(())
+                self.will_activate(zxid, data.as_ref())?;
+                self.inform(zxid, data.map(|data| data.slice(8..)))
             }
             PacketType::PING => {
                 let mut reply = QuorumPacket::new(PacketType::PING, zxid);
@@ -89,6 +85,7 @@ impl Learner {
         if !self.observer {
             self.unacknowledged.push_back(zxid);
         }
+        self.see_configuration(zxid, &record);
         self.act(LearnerAction::Append(zxid, record));
     }
 
@@ -96,6 +93,7 @@ impl Learner {
         let next = self.pending.pop_front();
         assert!(next == Some(zxid), "{zxid} is committed while the next is {next:?}");
         self.act(LearnerAction::Commit(zxid));
+        self.activate_committed(zxid);
     }
 
     /// COMMIT is for the oldest pending proposal; Apache's follower ends its process if it is for another.

@@ -11,6 +11,7 @@
 
 mod follow;
 mod handshake;
+mod reconfig;
 mod sync;
 
 use std::collections::VecDeque;
@@ -64,14 +65,21 @@ pub enum LearnerAction {
         /// What SNAP said.
         zxid: Zxid,
     },
-    /// The leader's configuration (`Membership::to_text`): last seen from now on, active with `Serving`.
-    ConfigurationSeen(Bytes),
-    /// The record of this zxid, which was just committed, is a configuration that holds now (COMMITANDACTIVATE).
+    /// This configuration (`Membership::to_text`) was proposed: last seen from now on, quorums need it, too. It comes before the
+    /// `Append` of the record that proposes it, and has to be durable no later than that. If it came with NEWLEADER
+    /// (`is_awaited`), answer with [`Learner::configuration_saved`] when it is.
+    ConfigurationSeen {
+        /// The configuration.
+        text: Bytes,
+        /// Whether the learner waits for it.
+        is_awaited: bool,
+    },
+    /// This configuration holds from now on; behind the `Commit` of the record that made it, or before `Serving`.
     ConfigurationActivated {
-        /// The record.
-        zxid: Zxid,
-        /// Who is to lead from now on.
-        leader: ServerId,
+        /// The configuration.
+        text: Bytes,
+        /// Who leads from now on, if the leader said so.
+        designated: Option<ServerId>,
     },
     /// The synchronisation is complete: serve clients.
     Serving {
@@ -163,6 +171,14 @@ pub struct Learner {
     pending: VecDeque<Zxid>,
     /// In the log, to be acknowledged once they are durable.
     unacknowledged: VecDeque<Zxid>,
+    /// Reconfigurations in the log, or on their way there, that are not committed: their configurations.
+    proposed_configurations: VecDeque<(Zxid, Bytes)>,
+    /// Of those that are committed before they are in the log: who leads.
+    activations: VecDeque<(Zxid, ServerId)>,
+    /// What NEWLEADER brought: it holds with UPTODATE.
+    leaders_configuration: Option<Bytes>,
+    /// It is being saved.
+    awaits_configuration: bool,
     /// Packets that wait for the disk.
     inbox: VecDeque<QuorumPacket>,
     waiting_bytes: usize,
@@ -203,6 +219,10 @@ impl Learner {
             committed_count: 0,
             pending: VecDeque::new(),
             unacknowledged: VecDeque::new(),
+            proposed_configurations: VecDeque::new(),
+            activations: VecDeque::new(),
+            leaders_configuration: None,
+            awaits_configuration: false,
             inbox: VecDeque::new(),
             waiting_bytes: 0,
             pings: VecDeque::new(),
@@ -307,6 +327,14 @@ impl Learner {
             LearnerPhase::SavingAccepted if accepted >= self.epoch => self.accepted_is_saved(now),
             LearnerPhase::SavingCurrent if current >= self.epoch => self.current_is_saved(now),
             _ => {}
+        }
+    }
+
+    /// The configuration that came with NEWLEADER is durable, or there is nothing to save.
+    pub fn configuration_saved(&mut self, now: Instant) {
+        if std::mem::take(&mut self.awaits_configuration) && self.phase == LearnerPhase::SavingHistory {
+            self.heard = now;
+            self.history_may_be_durable(now);
         }
     }
 

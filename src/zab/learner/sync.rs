@@ -7,9 +7,8 @@
 use bytes::Bytes;
 
 use super::{Learner, LearnerAction, LearnerPhase, Refusal};
-use crate::ids::{ServerId, Zxid};
+use crate::ids::Zxid;
 use crate::time::Instant;
-use crate::wire::jute::Reader;
 use crate::wire::quorum::{PacketType, QuorumPacket};
 use crate::wire::txn::TxnRecord;
 use crate::zab::follows;
@@ -99,17 +98,13 @@ impl Learner {
             PacketType::PROPOSAL => self.sync_proposal(packet.zxid, packet.data),
             PacketType::COMMIT => self.sync_commit(packet.zxid),
             PacketType::COMMITANDACTIVATE => {
-                let leader = designated_leader(packet.data.as_ref())?;
-                self.sync_commit(packet.zxid)?;
-                self.act(LearnerAction::ConfigurationActivated { zxid: packet.zxid, leader });
-                Ok(())
+                self.will_activate(packet.zxid, packet.data.as_ref())?;
+                self.sync_commit(packet.zxid)
             }
             PacketType::INFORM => self.sync_inform(packet.zxid, packet.data),
             PacketType::INFORMANDACTIVATE => {
-                let leader = designated_leader(packet.data.as_ref())?;
-                self.sync_inform(packet.zxid, packet.data.map(|data| data.slice(8..)))?;
-                self.act(LearnerAction::ConfigurationActivated { zxid: packet.zxid, leader });
-                Ok(())
+                self.will_activate(packet.zxid, packet.data.as_ref())?;
+                self.sync_inform(packet.zxid, packet.data.map(|data| data.slice(8..)))
             }
             PacketType::NEWLEADER if is_before_new_leader => {
                 if packet.zxid != Zxid::new(self.epoch, 0) {
@@ -117,7 +112,9 @@ impl Learner {
                     return Err(Refusal::protocol(why));
                 }
                 if let Some(text) = packet.data.filter(|text| text.len() > 1) {
-                    self.act(LearnerAction::ConfigurationSeen(text));
+                    self.leaders_configuration = Some(text.clone());
+                    self.awaits_configuration = true;
+                    self.act(LearnerAction::ConfigurationSeen { text, is_awaited: true });
                 }
                 self.phase = LearnerPhase::SavingHistory;
                 self.history_may_be_durable(now);
@@ -200,18 +197,20 @@ impl Learner {
 
     /// Moves what is committed to the log.
     fn log_committed(&mut self) {
-        for (zxid, record) in self.unlogged.drain(..self.committed_count) {
+        for _ in 0..std::mem::take(&mut self.committed_count) {
+            let (zxid, record) = self.unlogged.pop_front().expect("what is committed has come");
             self.waiting_bytes -= record.len();
             self.appended = zxid;
-            self.actions.push_back(LearnerAction::Append(zxid, record));
-            self.actions.push_back(LearnerAction::Commit(zxid));
+            self.see_configuration(zxid, &record);
+            self.act(LearnerAction::Append(zxid, record));
+            self.act(LearnerAction::Commit(zxid));
+            self.activate_committed(zxid);
         }
-        self.committed_count = 0;
     }
 
     /// History first, then currentEpoch, then the ACK.
     pub(super) fn history_may_be_durable(&mut self, now: Instant) {
-        if self.durable < self.appended {
+        if self.durable < self.appended || self.awaits_configuration {
             return;
         }
         self.phase = LearnerPhase::SavingCurrent;
@@ -236,6 +235,9 @@ impl Learner {
             self.drop_uncommitted();
         }
         self.phase = LearnerPhase::Following;
+        if let Some(text) = self.leaders_configuration.take() {
+            self.act(LearnerAction::ConfigurationActivated { text, designated: None });
+        }
         let committed = self.committed_count;
         self.committed_count = 0;
         for (index, (zxid, record)) in std::mem::take(&mut self.unlogged).into_iter().enumerate() {
@@ -259,9 +261,4 @@ pub(super) fn record_of(zxid: Zxid, data: Option<Bytes>) -> Result<Bytes, Refusa
         (_, Some(Err(error))) => Err(Refusal::protocol(format!("proposal {zxid} has no transaction: {error}"))),
         (_, None) => Err(Refusal::protocol(format!("proposal {zxid} has no transaction"))),
     }
-}
-
-pub(super) fn designated_leader(data: Option<&Bytes>) -> Result<ServerId, Refusal> {
-    let id = data.and_then(|data| Reader::new(data).i64().ok());
-    id.map(ServerId).ok_or_else(|| Refusal::protocol("a configuration is activated without a leader".to_owned()))
 }

@@ -374,7 +374,10 @@ fn new_leader_has_to_be_of_this_epoch_and_brings_the_configuration() {
     let mut learner = in_diff(false);
     let text = Bytes::from_static(b"version=500000000");
     let caused = feed(&mut learner, [QuorumPacket::with_data(PacketType::NEWLEADER, START, text.clone())]);
-    assert_eq!(caused, [LearnerAction::ConfigurationSeen(text), SAVE_CURRENT]);
+    // Saved, too, before NEWLEADER is acknowledged: both configurations decide from then on.
+    assert_eq!(caused, [LearnerAction::ConfigurationSeen { text, is_awaited: true }]);
+    learner.configuration_saved(NOW);
+    assert_eq!(actions(&mut learner), [SAVE_CURRENT]);
 }
 
 #[test]
@@ -416,25 +419,6 @@ fn an_observer_takes_informs_and_acknowledges_no_proposal() {
     assert_eq!(caused, [append(zxid(5, 2)), LearnerAction::Commit(zxid(5, 2))]);
     learner.durable(NOW, zxid(5, 2));
     assert_eq!(actions(&mut learner), []);
-}
-
-#[test]
-fn configurations_are_activated_with_their_commit() {
-    let leader = Bytes::copy_from_slice(&3_i64.to_be_bytes());
-    let mut learner = following(false);
-    let activate = QuorumPacket::with_data(PacketType::COMMITANDACTIVATE, zxid(5, 1), leader.clone());
-    let activated = LearnerAction::ConfigurationActivated { zxid: zxid(5, 1), leader: ServerId(3) };
-    assert_eq!(
-        feed(&mut learner, [proposal(zxid(5, 1)), activate]),
-        [append(zxid(5, 1)), LearnerAction::Commit(zxid(5, 1)), activated.clone()]
-    );
-    let mut learner = following(true);
-    let data = Bytes::from([&leader[..], &record((zxid(5, 1), 1))].concat());
-    let inform = QuorumPacket::with_data(PacketType::INFORMANDACTIVATE, zxid(5, 1), data);
-    let caused = feed(&mut learner, [inform]);
-    assert_eq!(caused, [append(zxid(5, 1)), LearnerAction::Commit(zxid(5, 1)), activated]);
-    let short = QuorumPacket::with_data(PacketType::INFORMANDACTIVATE, zxid(5, 2), Bytes::from_static(b"1234"));
-    assert!(is_abandoned(&feed(&mut learner, [short]), "without a leader"));
 }
 
 #[test]
@@ -574,3 +558,5 @@ fn a_proposal_of_another_epoch_than_the_leaders_is_refused() {
     let caused = feed(&mut learner, [proposal(zxid(4, 8)), commit(zxid(4, 8)), proposal(zxid(6, 1))]);
     assert!(is_abandoned(&caused, "epoch"), "no history of epoch 5 has records of epoch 6: {caused:?}");
 }
+
+mod reconfig;

@@ -218,6 +218,7 @@ impl Cluster {
             tick_ms: TICK_MS,
             init_limit: 6,
             sync_limit: 3,
+            reconfig_enabled: true,
             want_snapshot: self.nodes[&id].want_snapshot,
             ..options
         }
@@ -808,11 +809,13 @@ impl Cluster {
             LeaderAction::Request { .. } => self.propose(id),
             LeaderAction::Revalidate { .. } | LeaderAction::Touch { .. } => {}
             LeaderAction::SyncDone => self.check_sync(id),
+            LeaderAction::Activate { designated, .. } => assert_eq!(designated, id, "nobody reconfigures"),
             LeaderAction::StepDown { .. } => self.end_term(id),
         }
     }
 
     fn learner_action(&mut self, id: ServerId, action: LearnerAction) {
+        let now = self.now;
         let node = self.node(id);
         let Role::Learning(learner, link, snapshot) = &mut node.role else { unreachable!() };
         match action {
@@ -853,12 +856,17 @@ impl Cluster {
                 let log = node.log.clone();
                 self.queue_for_disk(id, DiskOp::Install(zxid, log));
             }
-            LearnerAction::ConfigurationSeen(text) => {
+            LearnerAction::ConfigurationSeen { text, is_awaited } => {
                 let text = std::str::from_utf8(&text).expect("a text");
                 let seen = Membership::parse_text(text).expect("a configuration");
-                assert_eq!(seen.version, Zxid::new(learner.epoch(), 0).0);
+                assert!(is_awaited && seen.version == Zxid::new(learner.epoch(), 0).0, "nobody reconfigures: {text}");
+                learner.configuration_saved(now);
             }
-            LearnerAction::ConfigurationActivated { .. } => unreachable!("nobody reconfigures"),
+            LearnerAction::ConfigurationActivated { text, designated } => {
+                let text = std::str::from_utf8(&text).expect("a text");
+                let active = Membership::parse_text(text).expect("a configuration");
+                assert_eq!((active.version, designated), (Zxid::new(learner.epoch(), 0).0, None));
+            }
             LearnerAction::Serving { .. } => self.check_learner(id),
             LearnerAction::SyncDone => self.check_sync(id),
             LearnerAction::Revalidated { .. } => {}

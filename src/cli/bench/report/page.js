@@ -52,10 +52,12 @@
     const table = document.getElementById("runs-table");
     table.append(row("th", "run", "workload", "conn. × outst.", "rate", "per second", "of the first", "p50", "p90", "p99", "p99.9",
       "p99.99", "max", "errors"));
+    // A best is told only among runs of the same work at the same rate.
+    const alike = runs.length > 1 && new Set(runs.map((run) => `${run.workload} ${run.options.rate}`)).size === 1;
     const best = (value, least) => {
       const values = runs.map(value);
       const found = least ? Math.min(...values) : Math.max(...values);
-      return (i) => runs.length > 1 && values[i] === found;
+      return (i) => alike && values[i] === found;
     };
     const bests = { per_second: best((run) => run.per_second, false) };
     for (const key of ["p50", "p90", "p99", "p999", "p9999", "max"]) bests[key] = best((run) => run.latency_us[key], true);

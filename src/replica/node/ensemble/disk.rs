@@ -3,6 +3,7 @@
 
 use super::{Epochs, Role, StorageWork};
 use crate::ids::{Epoch, Zxid};
+use crate::pipeline::CONFIG_PATH;
 use crate::replica::event::{Action, Now, Reloaded};
 use crate::replica::node::Replica;
 
@@ -53,11 +54,15 @@ impl Replica {
         self.snapshot_running = false;
     }
 
-    /// `/zookeeper/config` tells this server's own configuration, as on every member of Apache's (`initConfigInZKDatabase`).
+    /// `/zookeeper/config` tells the configuration that holds here, as on every member of Apache's (`initConfigInZKDatabase`). What a
+    /// transaction has put there stays as that left it.
     pub(super) fn show_config(&mut self, now: Now) {
         let ensemble = self.ensemble.as_deref().expect("only members have a configuration to show");
         let (text, version) = (ensemble.options.membership.to_text(), ensemble.options.membership.version);
-        self.pipeline.set_config(now.wall, &text, version, &mut Vec::new());
+        let shown = self.pipeline.view().znode(CONFIG_PATH);
+        if shown.and_then(|znode| znode.data()) != Some(text.as_bytes()) {
+            self.pipeline.set_config(now.wall, &text, version, &mut Vec::new());
+        }
     }
 
     fn replace_state(&mut self, now: Now, zxid: Zxid, state: Reloaded) {

@@ -6,11 +6,10 @@ use std::collections::{HashMap, VecDeque};
 use bytes::Bytes;
 use foldhash::fast::FixedState;
 
-use super::waiting::{Unsent, Waiting, WaitingLines};
+use super::waiting::{Waiting, WaitingLines};
 use super::{Ensemble, Role};
 use crate::ids::{Epoch, SessionId, Zxid};
 use crate::pipeline::{Awaiting, FollowError, Followed, LearnerReopened, Request, Route, answer_of};
-use crate::quorum::Membership;
 use crate::replica::batch::ReplyKind;
 use crate::replica::event::{Action, DialId, Now, Reloaded};
 use crate::replica::message::{Connect, ConnectionId, Write};
@@ -93,7 +92,7 @@ impl Following {
 }
 
 impl Replica {
-    fn following(&mut self) -> Option<&mut Following> {
+    pub(super) fn following(&mut self) -> Option<&mut Following> {
         match self.ensemble.as_deref_mut() {
             Some(Ensemble { role: Role::Following(following), .. }) => Some(following),
             _ => None,
@@ -173,9 +172,11 @@ impl Replica {
                     following.pending.push_back((zxid, record));
                 }
                 LearnerAction::Commit(zxid) => self.apply_committed(now, zxid),
-                LearnerAction::ConfigurationSeen(text) => self.configuration_seen(&text),
-                LearnerAction::ConfigurationActivated { zxid, leader } => {
-                    tracing::warn!(%zxid, designated = leader.0, "the ensemble was reconfigured: this server keeps its own configuration");
+                LearnerAction::ConfigurationSeen { text, is_awaited } => {
+                    self.configuration_proposed(now, &text, is_awaited);
+                }
+                LearnerAction::ConfigurationActivated { text, designated } => {
+                    self.activate_as_learner(now, &text, designated);
                 }
                 LearnerAction::Truncate { to } => {
                     following.synchronised_by = "TRUNC";
@@ -211,16 +212,6 @@ impl Replica {
         match received.finish() {
             Ok((tree, sessions)) => self.install(now, zxid, Reloaded { tree, sessions }),
             Err(error) => self.stand_down(now, &format!("the leader's state is none: {error}")),
-        }
-    }
-
-    /// The leader's configuration is another one: to take it over would be a reconfiguration.
-    fn configuration_seen(&mut self, text: &[u8]) {
-        let ensemble = self.ensemble.as_deref().expect("a learner has an ensemble");
-        let theirs = std::str::from_utf8(text).ok().and_then(|text| Membership::parse_text(text).ok());
-        if !theirs.is_some_and(|theirs| theirs.same_members(&ensemble.options.membership)) {
-            let text = String::from_utf8_lossy(text);
-            tracing::warn!(%text, "the leader has another configuration than this server");
         }
     }
 
@@ -368,30 +359,21 @@ impl Replica {
                     following.zab.request(write.session, 0, OpCode::CREATE_SESSION, body, Vec::new());
                 }
                 waiting.refused = refused;
-                let mut path = None;
                 if write.op == OpCode::SYNC {
-                    let Ok(decoded) = decode_path(&mut Reader::new(request.body)) else {
+                    let Ok(path) = decode_path(&mut Reader::new(request.body)) else {
                         put_header_reply(&mut frame, write.xid, zxid, ErrorCode::MARSHALLING_ERROR);
                         following.waiting.push(write.session, waiting.answered(frame, false));
                         return self.answer_ready(write.session);
                     };
-                    path = decoded.map(|path| path.into_owned());
+                    following.waiting.push_sync(write.session, waiting, path.map(|path| path.into_owned()));
+                } else {
+                    following.waiting.push(write.session, waiting);
                 }
-                let unsent =
-                    Unsent { body: Bytes::copy_from_slice(request.body), identities: write.identities.to_vec(), path };
-                following.waiting.push(write.session, waiting.unsent(unsent));
-                self.send_waiting(write.session);
+                // Behind a `sync` of the same client, too: its answer comes before what is committed of later writes, and the
+                // reads between the two see the state before these.
+                let (body, identities) = (Bytes::copy_from_slice(request.body), write.identities.to_vec());
+                following.zab.request(write.session, write.xid.0, write.op, body, identities);
             }
-        }
-    }
-
-    /// Sends to the leader what need not wait for a `sync` of the same client: a leader answers one when a quorum has confirmed it,
-    /// and decides later writes before that; the reads between the two must not see them.
-    fn send_waiting(&mut self, session: SessionId) {
-        while let Some(following) = self.following()
-            && let Some((op, xid, unsent)) = following.waiting.next_to_send(session)
-        {
-            following.zab.request(session, xid.0, op, unsent.body, unsent.identities);
         }
     }
 
@@ -402,7 +384,6 @@ impl Replica {
             && let Some(session) = following.waiting.sync_done(zxid)
         {
             self.answer_ready(session);
-            self.send_waiting(session);
         }
     }
 
@@ -430,8 +411,8 @@ impl Replica {
             LearnerReopened::Here(reopened) => self.answer_reopened(connection, session, password, reopened),
             LearnerReopened::AskLeader { timeout_ms } => {
                 let following = self.following().expect("only learners forward");
-                // What its connection before this one asked for and has not gone out must not go out behind this: the client
-                // may have done more over another server meanwhile.
+                // What still comes over its connection before this one must not go out behind this: the client may have done
+                // more over another server meanwhile.
                 following.waiting.moved(session, connection);
                 let asker = (connection, timeout_ms, password);
                 following.revalidating.entry(session).or_default().push_back(asker);
@@ -456,6 +437,7 @@ impl Replica {
 
     /// Everything that the leader's office began with is durable here and on a quorum: clients are served.
     fn serve_as_learner(&mut self, now: Now, epoch: Epoch) {
+        self.show_config(now);
         self.publish_head();
         let ensemble = self.ensemble.as_deref_mut().expect("only members follow");
         ensemble.commits = 0;

@@ -29,6 +29,8 @@ pub(in crate::replica) struct Leading {
     pub(in crate::replica) zab: Leader,
     links: BTreeMap<LinkId, Link>,
     pub(in crate::replica) is_established: bool,
+    /// The ensemble was reconfigured and another server leads: it waits until all have gone there.
+    pub(in crate::replica) is_retiring: bool,
     pub(in crate::replica) since: Instant,
     /// Records that were proposed and are not committed, in order.
     proposed: VecDeque<(Zxid, Bytes)>,
@@ -81,6 +83,7 @@ impl Leading {
             zab,
             links: BTreeMap::new(),
             is_established: false,
+            is_retiring: false,
             since: now,
             proposed: VecDeque::new(),
             committed_version,
@@ -98,7 +101,7 @@ impl Replica {
     pub(in crate::replica) fn is_deciding(&self) -> bool {
         match self.ensemble.as_deref() {
             None => true,
-            Some(Ensemble { role: Role::Leading(leading), .. }) => leading.is_established,
+            Some(Ensemble { role: Role::Leading(leading), .. }) => leading.is_established && !leading.is_retiring,
             Some(_) => false,
         }
     }
@@ -223,6 +226,7 @@ impl Replica {
             }
             LeaderAction::Established { epoch } => self.establish(now, epoch),
             LeaderAction::Commit { through } => self.committed(through),
+            LeaderAction::Activate { membership, designated } => self.activate_as_leader(now, membership, designated),
             LeaderAction::Request { link, request, identities } => {
                 self.handle_forwarded(now, link, LearnerRequest { request, identities });
             }
@@ -245,9 +249,13 @@ impl Replica {
 
     fn establish(&mut self, now: Now, epoch: Epoch) {
         self.pipeline.begin_epoch(epoch, now.instant);
+        self.show_config(now);
+        self.publish_head();
+        let committed_version = self.published_version.clone();
         let ensemble = self.ensemble.as_deref_mut().expect("a leader has an ensemble");
         let Role::Leading(leading) = &mut ensemble.role else { unreachable!("only a leader is established") };
         leading.is_established = true;
+        leading.committed_version = committed_version;
         ensemble.election.established(now.instant, epoch);
         ensemble.history.epoch_started(epoch);
         ensemble.epoch = epoch;
@@ -342,6 +350,7 @@ impl Replica {
             return;
         }
         let request = learner.request(link);
+        self.show_quorum(request.op);
         let frame_start = self.open.frames.len();
         let mut sink = Sink { log: &mut self.record, reply: &mut self.open.frames, changes: &mut self.open.changes };
         let done = self.pipeline.process_forwarded(now.wall, now.instant, &request, &mut sink);
@@ -349,6 +358,7 @@ impl Replica {
         if done.logged {
             self.booked(done.zxid);
         }
+        self.launch_reconfiguration(now);
     }
 
     fn flush_link(&mut self, link: LinkId) {

@@ -3,6 +3,7 @@
 mod disk;
 mod following;
 mod leading;
+mod reconfiguring;
 mod report;
 mod waiting;
 
@@ -19,7 +20,7 @@ use super::Replica;
 use crate::election::{self, Election, ElectionAction, Outcome};
 use crate::ids::{Epoch, ServerId, Zxid};
 use crate::pipeline::{self, Pipeline};
-use crate::quorum::Membership;
+use crate::quorum::{ChangeRules, Membership};
 use crate::replica::batch::OpenBatch;
 use crate::replica::event::{Action, DialId, Now, Options};
 use crate::replica::message::{Standing, ToShard};
@@ -41,8 +42,12 @@ const EPOCH_PATIENCE_TICKS: u64 = 2;
 pub struct EnsembleOptions {
     /// This server.
     pub my_id: ServerId,
-    /// All servers, this one among them.
+    /// The configuration that holds: all servers, this one among them.
     pub membership: Arc<Membership>,
+    /// A newer one that was proposed and may hold already (Apache's `.dynamic.next`).
+    pub last_seen: Option<Arc<Membership>>,
+    /// What every configuration has to keep to.
+    pub change_rules: ChangeRules,
     /// `tickTime`, milliseconds.
     pub tick_ms: u32,
     /// `initLimit`: ticks that a learner may take to connect and to synchronise.
@@ -74,6 +79,8 @@ pub struct EnsembleOptions {
 /// What a member keeps whatever its role is.
 pub(super) struct Ensemble {
     pub(super) options: EnsembleOptions,
+    /// Whether configurations change, by clients or by what other servers know: as the pipeline was told.
+    pub(super) reconfig_enabled: bool,
     pub(super) election: Election,
     pub(super) epochs: Epochs,
     /// The newest records of the history, through the last one that was applied.
@@ -104,6 +111,10 @@ pub(super) struct Ensemble {
     pub(super) fruitless: u32,
     /// The last leader's records did not fit: the next is asked for its whole state.
     pub(super) want_snapshot: bool,
+    /// Configurations that are being saved.
+    pub(super) configuring: u32,
+    /// The server that a reconfiguration named as the leader: it is followed without an election.
+    pub(super) designated: Option<ServerId>,
 }
 
 /// What the storage does for a member beside appending.
@@ -147,6 +158,8 @@ impl Ensemble {
         options.init_limit = self.options.init_limit;
         options.sync_limit = self.options.sync_limit;
         options.max_time_to_wait_for_epoch_ms = self.options.epoch_wait_max_ms;
+        options.last_seen = self.options.last_seen.clone();
+        options.reconfig_enabled = self.reconfig_enabled;
         let patience_ms = EPOCH_PATIENCE_TICKS * options.tick_ms;
         options.epoch_patience_ms = patience_ms.saturating_mul(2_u64.saturating_pow(self.fruitless));
         options.force_snapshot_sync = self.options.force_snapshot_sync;
@@ -173,12 +186,15 @@ impl Replica {
             local_sessions: ensemble.local_sessions,
             local_sessions_upgrading: ensemble.local_session_upgrading,
         });
-        let election = Election::new(election::Options {
+        let reconfig_enabled = pipeline.options().reconfig_enabled;
+        let mut election = Election::new(election::Options {
+            reconfig_enabled,
             finalize_wait_ms: ensemble.finalize_wait_ms,
             notification_interval_min_ms: ensemble.notification_min_ms,
             notification_interval_max_ms: ensemble.notification_max_ms,
             ..election::Options::new(ensemble.my_id, ensemble.membership.clone())
         });
+        election.set_membership(now.instant, ensemble.membership.clone(), ensemble.last_seen.clone());
         let mut replica = Self::new(options, pipeline, now);
         replica.ensemble = Some(Box::new(Ensemble {
             election,
@@ -200,6 +216,9 @@ impl Replica {
             promised_beyond: Epoch(0),
             fruitless: 0,
             want_snapshot: false,
+            configuring: 0,
+            designated: None,
+            reconfig_enabled,
             options: ensemble,
         }));
         replica.show_config(now);
@@ -321,7 +340,10 @@ impl Replica {
         // Records of an epoch prove that its beginning is held, as `zab` reckons too: a vote that said less would elect a leader
         // whom this server's ACKEPOCH tells that it is behind.
         let current = ensemble.epochs.current.max(ensemble.log_end.epoch());
-        ensemble.election.start(now.instant, ensemble.log_end, current);
+        match ensemble.take_designated() {
+            Some(leader) => ensemble.election.designate(leader, ensemble.log_end, current),
+            None => ensemble.election.start(now.instant, ensemble.log_end, current),
+        }
         true
     }
 
@@ -334,13 +356,7 @@ impl Replica {
                 self.actions.push_back(Action::Notify { to, bytes: bytes.into() });
             }
             ElectionAction::Elected(outcome) => self.take_role(now, &outcome),
-            ElectionAction::MembershipSeen(membership) => {
-                // To take over another configuration is a reconfiguration, which is not built yet.
-                tracing::warn!(
-                    version = membership.version,
-                    "another server has a newer configuration: not taken over"
-                );
-            }
+            ElectionAction::MembershipSeen(membership) => self.configuration_learned(now, membership),
             ElectionAction::VoterLooking(voter) => {
                 if let Role::Leading(leading) = &mut ensemble.role {
                     leading.zab.voter_looking(now.instant, voter);

@@ -10,6 +10,7 @@ impl Replica {
         let ensemble = self.ensemble.as_deref()?;
         let mut report = EnsembleReport {
             standing: self.standing(),
+            voters: ensemble.options.membership.participants().count() as u64,
             leader: None,
             epoch: ensemble.epoch,
             election_ms: ensemble.election_ms,

@@ -6,12 +6,10 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use bytes::Bytes;
 use foldhash::fast::FixedState;
 
 use crate::ids::{SessionId, Zxid};
 use crate::replica::message::ConnectionId;
-use crate::wire::acl::Id;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::header::Xid;
 use crate::wire::jute::Put;
@@ -33,17 +31,6 @@ pub(in crate::replica) struct Waiting {
     pub(in crate::replica) refused: Option<ErrorCode>,
     /// The answer, if it is known and waits for those before it only.
     answer: Option<Answer>,
-    /// What goes to the leader, until it does.
-    unsent: Option<Unsent>,
-}
-
-/// A request that has not gone to the leader yet.
-#[derive(Debug)]
-pub(in crate::replica) struct Unsent {
-    pub(in crate::replica) body: Bytes,
-    pub(in crate::replica) identities: Vec<Id<'static>>,
-    /// Of a `sync`: what the answer repeats.
-    pub(in crate::replica) path: Option<String>,
 }
 
 /// An answer that waits for its turn.
@@ -56,13 +43,7 @@ pub(in crate::replica) struct Answer {
 
 impl Waiting {
     pub(in crate::replica) fn new(connection: ConnectionId, xid: Xid, op: OpCode) -> Self {
-        Self { connection, xid, op, after_read: false, refused: None, answer: None, unsent: None }
-    }
-
-    /// The same with what is still to be sent.
-    pub(in crate::replica) fn unsent(mut self, unsent: Unsent) -> Self {
-        self.unsent = Some(unsent);
-        self
+        Self { connection, xid, op, after_read: false, refused: None, answer: None }
     }
 
     /// The same with its answer.
@@ -98,31 +79,15 @@ impl WaitingLines {
         self.lines.entry(session).or_default().push_back(waiting);
     }
 
-    /// The next request of a session that goes to the leader; it counts as sent then. None if there is none, or a `sync` before it
-    /// is under way.
-    pub(in crate::replica) fn next_to_send(&mut self, session: SessionId) -> Option<(OpCode, Xid, Unsent)> {
-        let line = self.lines.get_mut(&session)?;
-        let next = line
-            .iter_mut()
-            .find(|waiting| waiting.unsent.is_some() || (waiting.op == OpCode::SYNC && waiting.answer.is_none()))?;
-        let mut unsent = next.unsent.take()?;
-        if next.op == OpCode::SYNC {
-            let path = unsent.path.take();
-            self.syncs.push_back(Sync { session, connection: next.connection, xid: next.xid, path });
-        }
-        Some((next.op, next.xid, unsent))
+    /// A `sync` at the end of its session's line; `path` is what its answer repeats.
+    pub(in crate::replica) fn push_sync(&mut self, session: SessionId, waiting: Waiting, path: Option<String>) {
+        self.syncs.push_back(Sync { session, connection: waiting.connection, xid: waiting.xid, path });
+        self.push(session, waiting);
     }
 
-    /// The client of a session is back on this connection: what came over another and has not gone to the leader is forgotten, and
-    /// what still comes over it is not taken.
+    /// The client of a session is back on this connection: what still comes over another is not taken.
     pub(in crate::replica) fn moved(&mut self, session: SessionId, connection: ConnectionId) {
         self.newest.insert(session, connection);
-        if let Some(line) = self.lines.get_mut(&session) {
-            line.retain(|waiting| waiting.unsent.is_none());
-            if line.is_empty() {
-                self.lines.remove(&session);
-            }
-        }
     }
 
     /// Whether the client of a session has come back over another connection than this.
@@ -196,20 +161,14 @@ mod tests {
         Waiting::new(CONNECTION, Xid(xid), op)
     }
 
-    fn unsent(path: Option<&str>) -> Unsent {
-        Unsent { body: Bytes::new(), identities: Vec::new(), path: path.map(str::to_owned) }
-    }
-
     /// 1863, 4537: a client is answered in the order of its requests, whichever answer is there first, and none is forgotten.
     #[test]
     fn zookeeper_1863_4537_answers_go_out_in_the_order_of_the_requests() {
         let mut lines = WaitingLines::default();
-        lines.push(SESSION, waiting(1, OpCode::SET_DATA).unsent(unsent(None)));
-        lines.push(SESSION, waiting(2, OpCode::SYNC).unsent(unsent(Some("/a"))));
-        lines.push(SESSION, waiting(3, OpCode::SET_DATA).unsent(unsent(None)));
+        lines.push(SESSION, waiting(1, OpCode::SET_DATA));
+        lines.push_sync(SESSION, waiting(2, OpCode::SYNC), Some("/a".to_owned()));
+        lines.push(SESSION, waiting(3, OpCode::SET_DATA));
         lines.push(SESSION, waiting(4, OpCode::SET_DATA).answered(b"four".to_vec(), false));
-        let sent: Vec<i32> = std::iter::from_fn(|| lines.next_to_send(SESSION)).map(|(_, xid, _)| xid.0).collect();
-        assert_eq!(sent, [1, 2], "what comes behind a sync waits for it");
         // The sync is back before the write that was sent before it.
         assert_eq!(lines.sync_done(Zxid(9)), Some(SESSION));
         assert!(lines.pop_answered(SESSION).is_none());
@@ -219,7 +178,7 @@ mod tests {
         let (answered, _) = lines.pop_answered(SESSION).expect("the sync is next");
         assert_eq!(answered.xid, Xid(2));
         assert!(lines.pop_answered(SESSION).is_none(), "3 is not answered");
-        assert_eq!(lines.next_to_send(SESSION).map(|(_, xid, _)| xid), Some(Xid(3)));
+        assert_eq!(lines.front(SESSION, 3).map(|waiting| waiting.xid), Some(Xid(3)));
         lines.pop(SESSION);
         assert_eq!(lines.pop_answered(SESSION).map(|(_, answer)| answer.frame), Some(b"four".to_vec()));
         assert!(lines.pop_answered(SESSION).is_none());
