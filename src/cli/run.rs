@@ -103,6 +103,7 @@ fn start(args: &RunArgs) -> Result<Option<Server>, Failure> {
     }
     let storage = &config.storage;
     config::prepare(&storage.data_dir, &storage.data_log_dir, storage.autocreate)?;
+    config::check_log(&storage.data_dir, &storage.data_log_dir)?;
     if let Some(quorum) = &config.quorum {
         config::check_voter(&storage.data_dir, &storage.data_log_dir, quorum.db_autocreate)?;
     }

@@ -9,6 +9,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::error::{ConfigError, ErrorKind, Place};
+use crate::storage::log::segment_sequence;
+use crate::storage::snapshot::format::snapshot_zxid;
 
 /// The folder of our files, in `dataDir` and `dataLogDir`.
 pub const FOLDER: &str = "zoo-1";
@@ -18,6 +20,9 @@ const APACHE_FOLDER: &str = "version-2";
 
 /// The file with which an operator says that an empty server is a new one.
 const INITIALIZE: &str = "initialize";
+
+/// The file beside the snapshots that says that there is a log, wherever it lies.
+const LOG_EXPECTED: &str = "log.expected";
 
 /// The folder of our files in `dir`.
 pub fn folder(dir: &Path) -> PathBuf {
@@ -130,6 +135,53 @@ pub fn check_voter(data_dir: &Path, data_log_dir: &Path, db_autocreate: bool) ->
     .at(Some(Place::File(folder(data_dir)))))
 }
 
+/// Whether the log is there, if there ever was one. A `dataLogDir` that is not mounted is an empty folder: a server that started
+/// on it would come back with the state of its newest snapshot, or with none, and as a voter elect others that have as little.
+///
+/// An operator who means it, because he has put a snapshot there by hand, says so with the file `initialize` in `dataDir`, which is
+/// taken away. To be called behind [`prepare`] and before [`check_voter`].
+pub fn check_log(data_dir: &Path, data_log_dir: &Path) -> Result<(), ConfigError> {
+    let names = |dir: &Path| -> Vec<String> {
+        let entries = fs::read_dir(folder(dir)).into_iter().flatten().flatten();
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+    };
+    let expected = folder(data_dir).join(LOG_EXPECTED);
+    let unwritable = |path: &Path, error: io::Error| {
+        ConfigError::new(
+            ErrorKind::DataFolder,
+            format!("cannot be written: {error}"),
+            "let the server's user write there",
+        )
+        .at(Some(Place::File(path.to_owned())))
+    };
+    if names(data_log_dir).iter().any(|name| segment_sequence(name).is_some()) {
+        if !expected.exists() {
+            // The segments are older than this file, so that it promises nothing that is not there.
+            fs::write(&expected, "").map_err(|error| unwritable(&expected, error))?;
+        }
+        return Ok(());
+    }
+    let has_snapshot = names(data_dir).iter().any(|name| snapshot_zxid(name).is_some());
+    if !has_snapshot && !expected.exists() {
+        return Ok(());
+    }
+    let marker = data_dir.join(INITIALIZE);
+    if marker.exists() {
+        fs::remove_file(&marker).map_err(|error| unwritable(&marker, error))?;
+        return Ok(());
+    }
+    Err(ConfigError::new(
+        ErrorKind::DataFolder,
+        format!("holds no log, and {} says that there was one", folder(data_dir).display()),
+        format!(
+            "look whether dataLogDir is the right one and mounted; if it is gone for good or a snapshot was put there by hand, \
+             make the file {} and start again",
+            marker.display()
+        ),
+    )
+    .at(Some(Place::File(folder(data_log_dir)))))
+}
+
 /// A snapshot or log of Apache's in `folder`, if there is one.
 fn apache_data(folder: &Path) -> Option<PathBuf> {
     let entries = fs::read_dir(folder).ok()?;
@@ -177,6 +229,35 @@ mod tests {
 
         fs::create_dir(dir.path().join(FOLDER)).unwrap();
         prepare(dir.path(), dir.path(), true).expect("with data of our own, Apache's is history");
+    }
+
+    /// 2325, for a folder of the log's own that is not mounted.
+    #[test]
+    fn a_server_whose_log_is_gone_is_not_started() {
+        let (data, log) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let check = || check_log(data.path(), log.path());
+        prepare(data.path(), log.path(), true).unwrap();
+        check().expect("a new server");
+        let segment = log.path().join("zoo-1/log.0000000000000001");
+        fs::write(&segment, "").unwrap();
+        check().expect("its log is there");
+        fs::rename(&segment, log.path().join("elsewhere")).unwrap();
+        for _ in 0..2 {
+            let error = check().unwrap_err();
+            assert_eq!(error.kind, ErrorKind::DataFolder);
+            assert!(error.to_string().contains("zoo-1: holds no log"), "{error}");
+        }
+        fs::rename(log.path().join("elsewhere"), &segment).unwrap();
+        check().expect("mounted again");
+
+        let (data, log) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let check = || check_log(data.path(), log.path());
+        prepare(data.path(), log.path(), true).unwrap();
+        fs::write(data.path().join("zoo-1/snapshot.0000000100000005"), "").unwrap();
+        check().expect_err("a snapshot is written of a log");
+        fs::write(data.path().join("initialize"), "").unwrap();
+        check().expect("it was put there by hand");
+        check().expect_err("once");
     }
 
     #[test]

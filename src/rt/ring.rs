@@ -779,6 +779,12 @@ impl Place {
     fn open(folder: &Path, options: &Options) -> Result<Self, OpenError> {
         let failed = |action| move |source| OpenError::Folder { folder: folder.to_owned(), action, source };
         fs::create_dir_all(folder).map_err(failed("making it"))?;
+        // Its own name has to survive as well.
+        let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        // One that may not be read cannot be asked to.
+        if let Ok(parent) = File::open(parent) {
+            parent.sync_all().map_err(failed("making its name durable"))?;
+        }
         let directory = File::open(folder).map_err(failed("opening it"))?;
         let device = directory.metadata().map_err(failed("looking at it"))?.dev();
         let lock = lock_folder(folder)?;

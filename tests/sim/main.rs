@@ -75,6 +75,13 @@ fn seeds() {
     let tally =
         run_seeds(KEPT.iter().copied().chain(from..from + count), |seed| Plan::of(seed, None), runner::FAILURES_MAX);
     say(&tally.figures());
+    if count >= 500 {
+        // The runs have to meet what they are there for, and nearly all that clients were told has to be judged.
+        let total = &tally.total;
+        let met = [total.crashes, total.disk_failures, total.snapshots, total.wiped, total.truncations, total.installs];
+        assert!(met.iter().all(|times| *times > 0) && total.elections > count, "{total:?}");
+        assert!(total.undecided * 1000 <= total.linear, "{total:?}");
+    }
     assert!(tally.failures.is_empty(), "{}", tally.failures.join("\n"));
 }
 

@@ -32,7 +32,7 @@ use crate::zab::{Learner, LearnerAction};
 
 /// Bytes of records that may wait for room in the log of a learner, beyond which it gives its leader up: one without a vote would
 /// not be given up for what it does not acknowledge.
-const HELD_BYTES_MAX: u64 = 64 << 20;
+const HELD_BYTES_MAX: u64 = 128 << 20;
 
 /// What a follower or observer keeps.
 pub(in crate::replica) struct Following {

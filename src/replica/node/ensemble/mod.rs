@@ -490,7 +490,10 @@ impl Replica {
         // A snapshot that counts as begun and whose version was not decided in time will never be written.
         let is_lost = self.snapshot_waiting.take().is_some()
             || self.in_flight.iter().any(|batch| batch.snapshot_sessions.is_some());
-        self.snapshot_running &= !is_lost;
+        if is_lost {
+            self.snapshot_running = false;
+            self.trigger.fire();
+        }
         self.in_flight.clear();
         self.unlogged.clear();
         self.stalled.clear();
