@@ -759,8 +759,8 @@ impl World {
                     self.tell_replica(server, Event::LogRoom { admit_through, full });
                 }
                 Report::SnapshotDone(done) => {
-                    self.figures.snapshots += 1;
                     process.logged_since_snapshot = 0;
+                    self.figures.snapshots += 1;
                     self.tell_replica(server, Event::SnapshotDone(done.zxid));
                 }
                 Report::SnapshotFailed { zxid, .. } => self.tell_replica(server, Event::SnapshotDone(zxid)),
