@@ -781,9 +781,16 @@ impl Place {
         fs::create_dir_all(folder).map_err(failed("making it"))?;
         // Its own name has to survive as well.
         let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        // One that may not be read cannot be asked to.
-        if let Ok(parent) = File::open(parent) {
-            parent.sync_all().map_err(failed("making its name durable"))?;
+        // A parent that may not be read cannot be asked to, and one of a file system that is read-only or knows no such thing has
+        // nothing to make durable.
+        if let Ok(parent) = File::open(parent)
+            && let Err(error) = parent.sync_all()
+            && !matches!(
+                error.kind(),
+                io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported | io::ErrorKind::ReadOnlyFilesystem
+            )
+        {
+            return Err(failed("making its name durable")(error));
         }
         let directory = File::open(folder).map_err(failed("opening it"))?;
         let device = directory.metadata().map_err(failed("looking at it"))?.dev();

@@ -31,7 +31,8 @@ use crate::wire::txn::{Txn, TxnHeader};
 use crate::zab::{Learner, LearnerAction};
 
 /// Bytes of records that may wait for room in the log of a learner, beyond which it gives its leader up: one without a vote would
-/// not be given up for what it does not acknowledge.
+/// not be given up for what it does not acknowledge. More than a leader sends of its history at once (64 MiB, `zab::history`): a
+/// newcomer with a slow disk would give up a leader it has just come to.
 const HELD_BYTES_MAX: u64 = 128 << 20;
 
 /// What a follower or observer keeps.
