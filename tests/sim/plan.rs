@@ -131,10 +131,6 @@ pub struct Plan {
     pub trace: bool,
 }
 
-/// Whether clients reconfigure ensembles. NOT YET: seed 1319 commits a reconfiguration for which only a quorum of the new configuration
-/// is durable (the way of joining that seed 332 asked for is the suspect), and that fault is open: switch this on to see it.
-const RECONFIGURATIONS: bool = true;
-
 impl Plan {
     pub fn of(seed: u64, sabotage: Option<Sabotage>) -> Self {
         let mut random = Random::new(seed);
@@ -176,7 +172,7 @@ impl Plan {
                 if random.one_in(8) { random.between(30, 400) as u32 } else { u32::MAX }
             },
             past: (participants > 1 && random.one_in(16)).then(|| u32::MAX - 1 - random.below(400) as u32),
-            reconfigures: participants > 1 && sabotage.is_none() && random.one_in(3) && RECONFIGURATIONS,
+            reconfigures: participants > 1 && sabotage.is_none() && random.one_in(3),
             checks_disks: true,
             sabotage,
             trace: false,
