@@ -259,6 +259,11 @@ impl World {
         self.servers.get_mut(&id).unwrap().handle(now, Event::Shard(ShardBatch { bodies, items: vec![item] }));
         self.perform(id);
         self.run(200);
+        self.answers(id)
+    }
+
+    /// What its shard was told since the last time.
+    fn answers(&mut self, id: i64) -> Vec<(ReplyKind, Vec<u8>)> {
         let mut replies = Vec::new();
         for message in self.told.remove(&id).unwrap_or_default() {
             if let ToShard::Published(published) = message {
@@ -424,6 +429,65 @@ fn a_snapshot_that_was_lost_with_the_office_does_not_keep_the_next_from_being_wr
         world.servers[&3].trigger.is_due(),
         "the next one is begun with what comes next, not so many records later"
     );
+}
+
+/// In an ensemble the others may decide before this server's own disk has it: a snapshot of what is not in the log yet would leave
+/// a log that ends before its snapshot.
+#[test]
+fn no_snapshot_is_begun_of_what_the_servers_own_log_does_not_have() {
+    for id in [1, 3] {
+        let mut world = World::new();
+        world.run(2_000);
+        let session = world.open_session(3);
+        // It takes what it is given, and says no more when it has it.
+        let given = world.logs[&id].0;
+        world.logs.get_mut(&id).unwrap().1 = given;
+        // Not for so long that the leader gives it up.
+        for number in 1..=42 {
+            world.create(3, session, number, &format!("/{number}"));
+        }
+        let server = &world.servers[&id];
+        assert!(server.snapshot_waiting.is_some(), "server {id} has decided on one");
+        assert_eq!(world.snapshots.get(&id), None, "server {id}");
+        let last = server.ensemble.as_ref().unwrap().log_end;
+        world.logs.get_mut(&id).unwrap().1 = u64::MAX / 2;
+        world.events.push_back((id, Event::LogDurable(last)));
+        world.run(200);
+        let (zxid, _) = world.snapshots[&id][0];
+        assert!(zxid <= last, "server {id}: {zxid}");
+    }
+}
+
+/// A leader that is paused or cut off does not know that there may be another one: what it answers a `sync` with has to be the newest
+/// state there is, so it asks the others first, even where nothing was written.
+#[test]
+fn a_sync_waits_until_a_quorum_says_that_this_server_still_leads() {
+    let mut world = World::new();
+    world.run(2_000);
+    let session = world.open_session(3);
+    let sync = |xid| {
+        let mut body = 1_i32.to_be_bytes().to_vec();
+        body.extend_from_slice(b"/");
+        let write = Write {
+            connection: CONNECTION,
+            session,
+            xid: Xid(xid),
+            op: OpCode::SYNC,
+            identities: Vec::new().into(),
+            body: 0..body.len(),
+            after_read: false,
+            handed: Instant::default(),
+        };
+        (ShardItem::Write(write), body)
+    };
+    let (item, body) = sync(1);
+    assert_eq!(world.ask(3, item, body).len(), 1, "with all there it is answered");
+    world.paused = BTreeSet::from([1, 2]);
+    let (item, body) = sync(2);
+    assert_eq!(world.ask(3, item, body), [], "nobody has said so since it came");
+    world.paused = BTreeSet::from([1]);
+    world.run(200);
+    assert_eq!(world.answers(3).len(), 1);
 }
 
 /// 1277: the end of an epoch may come in the middle of anything that takes several transactions at once.
