@@ -261,6 +261,7 @@ impl Replica {
         ensemble.epoch = epoch;
         ensemble.commits = 0;
         ensemble.fruitless = 0;
+        ensemble.unserved = 0;
         self.stats.proposal_size = [0; 3];
         tracing::info!(epoch = epoch.0, zxid = %self.published, "this server leads");
         self.stand(Standing::Leading);

@@ -36,6 +36,8 @@ struct World {
     /// Tried again until the leader listens.
     dialling: BTreeMap<i64, (DialId, i64)>,
     listening: BTreeSet<i64>,
+    /// Learners on whom leaders hang up at once, and how often they have done so.
+    refused: BTreeMap<i64, u32>,
     events: VecDeque<(i64, Event)>,
     told: BTreeMap<i64, Vec<ToShard>>,
     /// By server: where the snapshots stand that it has asked for, with the number of their sessions.
@@ -118,6 +120,7 @@ impl World {
             logs: (1..=3).map(|id| (id, (0, u64::MAX / 2))).collect(),
             dialling: BTreeMap::new(),
             listening: BTreeSet::new(),
+            refused: BTreeMap::new(),
             events: VecDeque::new(),
             told: BTreeMap::new(),
             snapshots: BTreeMap::new(),
@@ -145,6 +148,11 @@ impl World {
             }
             let listening = &self.listening;
             for (id, (dial, leader)) in self.dialling.extract_if(.., |_, (_, leader)| listening.contains(leader)) {
+                if let Some(count) = self.refused.get_mut(&id) {
+                    *count += 1;
+                    self.events.extend([(id, Event::LeaderConnected(dial)), (id, Event::LeaderLost(dial))]);
+                    continue;
+                }
                 self.next_link += 1;
                 let link = LinkId(self.next_link);
                 self.links.insert(id, (dial, leader, link));
@@ -201,6 +209,8 @@ impl World {
                     }
                 }
                 Action::Dial(dial, leader) => drop(self.dialling.insert(id, (dial, leader.0))),
+                // It was hung up on meanwhile.
+                Action::ToLeader(..) if self.refused.contains_key(&id) => {}
                 Action::ToLeader(dial, bytes) => {
                     let (_, leader, link) = self.links[&id];
                     assert_eq!(self.links[&id].0, dial);
@@ -698,3 +708,21 @@ fn a_stranger_at_the_quorum_port_holds_little_memory() {
 }
 
 mod reconfig;
+
+#[test]
+fn a_learner_on_whom_its_leader_hangs_up_does_not_come_again_all_the_time() {
+    let mut world = World::new();
+    world.run(2_000);
+    world.open_session(1);
+    let (dial, leader, link) = world.links.remove(&1).expect("it follows");
+    world.events.extend([(1, Event::LeaderLost(dial)), (leader, Event::LinkClosed(link))]);
+    world.refused.insert(1, 0);
+    world.run(30_000);
+    assert_eq!(world.standings(), [Standing::Looking, Standing::Following, Standing::Leading]);
+    let often = world.refused[&1];
+    // About once a second, and more often at first; without a pause it is each time that the world turns, 600 times.
+    assert!((25..=60).contains(&often), "{often} times");
+    world.refused.clear();
+    world.run(2_000);
+    assert_eq!(world.standings(), [Standing::Following, Standing::Following, Standing::Leading]);
+}
