@@ -780,7 +780,7 @@ impl Place {
         let failed = |action| move |source| OpenError::Folder { folder: folder.to_owned(), action, source };
         fs::create_dir_all(folder).map_err(failed("making it"))?;
         // Its own name has to survive as well.
-        let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
         // A parent that may not be read cannot be asked to, and one of a file system that is read-only or knows no such thing has
         // nothing to make durable.
         if let Ok(parent) = File::open(parent)
