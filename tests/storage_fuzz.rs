@@ -5,6 +5,13 @@
 
 use std::panic;
 
+#[expect(unreachable_pub, reason = "a module of a library, too")]
+#[path = "fuzz/src/files.rs"]
+mod files;
+#[expect(unreachable_pub, reason = "a module of a library, too")]
+#[path = "fuzz/src/storage.rs"]
+mod targets;
+
 use zoo_server::ids::Zxid;
 use zoo_server::storage::disk::{BLOCK_LEN, BlockBuf};
 use zoo_server::storage::dump;
@@ -163,4 +170,25 @@ fn no_bytes_make_a_reader_panic() {
     }
     println!("{count} mutants, {} different answers", answers.len());
     assert!(count < 1000 || answers.len() > 100, "mutants reach many places: {}", answers.len());
+}
+
+/// The guided fuzzing of `tests/fuzz/run` is not run with the tests: what it begins from is, and each with a byte changed here and
+/// there, so that its targets stay true to the formats.
+#[test]
+fn the_targets_of_guided_fuzzing_run() {
+    type Target = fn(&[u8]) -> u64;
+    let all: [(Target, Vec<_>); 2] =
+        [(targets::log, targets::log_seeds()), (targets::snapshot, targets::snapshot_seeds())];
+    for (target, seeds) in all {
+        for (name, mut seed) in seeds {
+            let seen = target(&seed);
+            assert!(seen > 1 || !name.starts_with("folder"), "{name}: something is found in a whole folder");
+            let mut random = Random(0x5eed);
+            for _ in 0..20 {
+                let at = random.draw(seed.len());
+                seed[at] ^= 1 << random.draw(8);
+                target(&seed);
+            }
+        }
+    }
 }

@@ -103,8 +103,10 @@ fn start(args: &RunArgs) -> Result<Option<Server>, Failure> {
     }
     let storage = &config.storage;
     config::prepare(&storage.data_dir, &storage.data_log_dir, storage.autocreate)?;
+    let is_marked = config::take_initialize(&storage.data_dir)?;
+    config::check_log(&storage.data_dir, &storage.data_log_dir, is_marked)?;
     if let Some(quorum) = &config.quorum {
-        config::check_voter(&storage.data_dir, &storage.data_log_dir, quorum.db_autocreate)?;
+        config::check_voter(&storage.data_dir, &storage.data_log_dir, is_marked, quorum.db_autocreate)?;
     }
     config::back_up(&config);
     let random = || machine::random().map_err(|error| Failure::new(EXIT_FAILED, error, Some(&"/dev/urandom"), None));
@@ -116,6 +118,7 @@ fn start(args: &RunArgs) -> Result<Option<Server>, Failure> {
     });
     options.fault = fault()?;
     let server = Server::start(options).map_err(|error| advice::start_failed(&error, &config))?;
+    config::expect_log(&storage.data_dir, &storage.data_log_dir);
     say(&banner(&config, server.address(), server.secure_address(), server.is_direct()));
     Ok(Some(server))
 }

@@ -39,7 +39,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 pub use cores::{Cores, SHARDS_MAX, SPIN_US_DEFAULT, SPIN_US_MAX, parse_list as parse_core_list};
-pub use data_dir::{FOLDER, check_voter, folder, prepare};
+pub use data_dir::{FOLDER, check_log, check_voter, expect_log, folder, prepare, take_initialize};
 pub use error::{ConfigError, ErrorKind, Place};
 pub use fill::Start;
 pub use jvm_flags::VARIABLES as JVM_FLAGS_VARIABLES;

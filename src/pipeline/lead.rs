@@ -132,6 +132,7 @@ impl Pipeline {
         Self::check_parts(&self.options, &tree, last);
         self.tree = tree;
         self.is_mismatching = false;
+        self.is_fuzzy = false;
         self.sessions.replace(std::iter::empty(), mono);
         self.lay_down(last, mono);
         self.sessions.replace(sessions, mono);

@@ -219,6 +219,8 @@ pub struct Pipeline {
     digest_mismatches: u64,
     /// The last digest that was compared differed.
     is_mismatching: bool,
+    /// See [`Pipeline::begin_fuzzy`].
+    is_fuzzy: bool,
 }
 
 impl Pipeline {
@@ -243,6 +245,7 @@ impl Pipeline {
             reconfigured: None,
             digest_mismatches: 0,
             is_mismatching: false,
+            is_fuzzy: false,
         }
     }
 

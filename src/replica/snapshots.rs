@@ -33,6 +33,11 @@ impl SnapshotTrigger {
         self.txns > self.txns_at || (self.bytes_max > 0 && self.bytes > self.bytes_at)
     }
 
+    /// It is time, whatever was counted: the snapshot that was begun last will not be written.
+    pub(super) fn fire(&mut self) {
+        self.txns = self.txns_at + 1;
+    }
+
     /// Begins to count anew.
     pub(super) fn reset(&mut self) {
         self.txns = 0;

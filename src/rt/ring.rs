@@ -777,8 +777,17 @@ impl Drop for Ring {
 impl Place {
     /// Makes the folder if it is missing, and locks it. What was renamed by the process before may not be durable yet.
     fn open(folder: &Path, options: &Options) -> Result<Self, OpenError> {
+        use io::ErrorKind::{InvalidInput, ReadOnlyFilesystem, Unsupported};
         let failed = |action| move |source| OpenError::Folder { folder: folder.to_owned(), action, source };
         fs::create_dir_all(folder).map_err(failed("making it"))?;
+        // Its own name has to survive, too; a parent that may not be read, is read-only or knows no syncs has nothing to do for it.
+        let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+        match File::open(parent).map(|parent| parent.sync_all()) {
+            Ok(Err(error)) if !matches!(error.kind(), InvalidInput | ReadOnlyFilesystem | Unsupported) => {
+                return Err(failed("making its name durable")(error));
+            }
+            _ => {}
+        }
         let directory = File::open(folder).map_err(failed("opening it"))?;
         let device = directory.metadata().map_err(failed("looking at it"))?.dev();
         let lock = lock_folder(folder)?;

@@ -746,6 +746,76 @@ mod tests {
         assert!(disk.files().is_empty());
     }
 
+    /// A znode of its own, at the next zxid.
+    fn create(tree: &mut Tree, path: &str) -> (Zxid, Vec<u8>) {
+        let zxid = tree.view().zxid().next();
+        let header = TxnHeader { session: SessionId(1), cxid: 1, zxid, time: WallTime(zxid.0), op: OpCode::CREATE };
+        let acl = AclList::OPEN;
+        let kind = CreateKind::Persistent;
+        let create =
+            CreateTxn { path: path.into(), data: Some(b"data"), acl: acl.borrowed(), kind, parent_cversion: 1 };
+        let txn = Txn::Create(create);
+        tree.apply(&header, &txn, &mut Vec::new());
+        let mut bytes = Vec::new();
+        TxnRecord { header, txn, digest: None }.encode(&mut bytes);
+        (zxid, bytes)
+    }
+
+    /// What a leader's state has taken the place of may have snapshots that are newer than it. They are void as soon as the new log
+    /// is there, though the power may go before they do.
+    #[test]
+    fn snapshots_of_a_replaced_log_are_void() {
+        let how = core::Options { segment_len: 64 << 10, record_len_max: 6000, ..core::Options::default() };
+        let mut old = SimDisk::new(3);
+        let Recovered { mut tree, tail, .. } =
+            recover(&mut old.clone(), &Options::default(), &mut |_| {}).expect("an empty folder");
+        let mut core = LogCore::open(&mut old, how.clone(), &tail, 9).expect("no fault");
+        for number in 1..=3 {
+            let (zxid, record) = create(&mut tree, &format!("/old-{number}"));
+            let mut builder = BatchBuilder::new();
+            builder.push(zxid, &record);
+            core.handle(Command::Append(builder.finish().expect("a record")));
+            settle(&mut core, &mut old);
+            core.handle(Command::Snapshot(Box::new(ImageSource::new(tree.cut(), Vec::new()))));
+            settle(&mut core, &mut old);
+        }
+        assert_eq!(core.snapshots(), [Zxid(1), Zxid(2), Zxid(3)]);
+        let mut others = Tree::new(tree::Options::default());
+        create(&mut others, "/new-1");
+        create(&mut others, "/new-2");
+        let mut with_void = 0;
+        for operations in 0.. {
+            let mut disk = old.restart();
+            let Recovered { tail, .. } = recover(&mut disk.clone(), &Options::default(), &mut |_| {}).expect("sound");
+            let mut core = LogCore::open(&mut disk, how.clone(), &tail, 9).expect("no fault");
+            settle(&mut core, &mut disk);
+            disk.cut_power_after(disk.operations() + operations);
+            let source = Box::new(ImageSource::new(others.cut(), Vec::new()));
+            core.handle(Command::Install { source, log_id: 10 });
+            settle(&mut core, &mut disk);
+            for seed in 0..20 {
+                let mut image = disk.crash_image(seed);
+                let found = recover(&mut image.clone(), &Options::default(), &mut |_| {})
+                    .unwrap_or_else(|error| panic!("power off behind {operations} operations, image {seed}: {error}"));
+                if found.tail.log_id == Some(9) {
+                    assert_eq!(contents(found.tree.view()), contents(tree.view()));
+                    continue;
+                }
+                assert_eq!(contents(found.tree.view()), contents(others.view()));
+                let has_old = |disk: &SimDisk| disk.files().contains_key(&snapshot_name(Zxid(3)));
+                with_void += u32::from(has_old(&image));
+                let mut core = LogCore::open(&mut image, how.clone(), &found.tail, 11).expect("no fault");
+                settle(&mut core, &mut image);
+                assert!(!has_old(&image), "they go when the folder is opened");
+                assert_eq!(core.snapshots(), [Zxid(2)]);
+            }
+            if !disk.is_cut() {
+                break;
+            }
+        }
+        assert!(with_void > 20, "{with_void} images had both logs' snapshots");
+    }
+
     #[test]
     fn a_record_that_is_no_transaction_is_named() {
         let mut disk = SimDisk::new(3);

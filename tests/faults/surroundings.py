@@ -4,7 +4,7 @@ import os
 import shutil
 import socket
 
-from common import Client, case, mounted, new_server, say_no_panic, temporary_folder
+from common import Client, case, mounted, new_server, say_no_panic, temporary_folder, wait_for
 from servers import ROOT
 
 NOBODY = 65534
@@ -168,6 +168,42 @@ def data_folder_that_cannot_be_used():
                 code, said = server.fails_to_start()
                 assert code == 3 and f"{folder}/data" in said and "ermission denied" in said, (code, said)
                 say_no_panic(said)
+
+
+@case
+def log_folder_that_is_not_mounted():
+    """An empty folder in the place of dataLogDir, with and without a snapshot: refused, and nothing is lost when it is back."""
+    with temporary_folder() as folder:
+        log, away = f"{folder}/log", f"{folder}/away"
+        os.mkdir(log)
+        with new_server({"dataLogDir": log, "snapCount": 100}) as server:
+            server.start()
+            for writes in (1, 300):
+                with Client(server) as client:
+                    for number in range(writes):
+                        assert client.create(f"/{writes}-{number}", b"yes") == 0
+                ours = f"{server.data_folder}/zoo-1"
+
+                def has_snapshot(ours=ours):
+                    return any(name.startswith("snapshot.") and "." not in name[9:] for name in os.listdir(ours))
+
+                if writes == 1:
+                    assert not has_snapshot()
+                else:
+                    wait_for("a snapshot", has_snapshot)
+                server.kill()
+                os.rename(log, away)
+                os.mkdir(log)
+                for _ in range(2):
+                    code, said = server.fails_to_start()
+                    assert code == 3 and f"{log}/zoo-1" in said and "holds no log" in said and "mounted" in said, (code, said)
+                    say_no_panic(said)
+                shutil.rmtree(log)
+                os.rename(away, log)
+                server.start()
+                with Client(server) as client:
+                    assert client.get(f"/{writes}-{writes - 1}") == b"yes"
+            server.check_healthy()
 
 
 @case

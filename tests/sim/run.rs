@@ -14,6 +14,10 @@ const PROGRESS_WITHIN: u64 = 60_000_000;
 /// What every client has to get done by then.
 const PROGRESS_WRITES: u64 = 3;
 
+/// A snapshot may be lost with a leader's office, or to a full disk, some times one behind the other.
+const LOGS_MAX: u64 = 3;
+const LOGS_BESIDES: u64 = 60;
+
 pub struct Outcome {
     pub violation: Option<String>,
     pub hash: u64,
@@ -147,7 +151,16 @@ fn must_agree(world: &mut World) {
     }
     for server in 0..world.servers.len() {
         let Some(process) = &world.servers[server].process else { continue };
+        // Whoever it follows: a log without snapshots could never be purged, and would take ever longer to read.
+        let (logged, usual) = (process.logged_since_snapshot, world.plan.snapshot_txns_max);
+        // What a leader sends a newcomer of its history comes at once, and the snapshot behind it with the next write.
+        let besides = LOGS_BESIDES + world.plan.history_max as u64;
         let version = process.shards[0].version.clone();
+        if logged > LOGS_MAX * usual + besides {
+            world.check(Err(format!(
+                "server {server} has logged {logged} records without a snapshot, {usual} are usual"
+            )));
+        }
         let verdict = world.ledger.compare_tree(server, &version);
         world.check(verdict);
         // Ephemerals of the dead are gone, those of the living are there: the model says so znode by znode, and here it is said

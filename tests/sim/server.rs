@@ -160,6 +160,11 @@ pub struct Process {
     pub next_link: u32,
     pub links: BTreeMap<LinkId, StreamId>,
     pub dials: BTreeMap<DialId, Option<StreamId>>,
+    /// Records that went to the log since the last snapshot.
+    pub logged_since_snapshot: u64,
+    /// What the disk was asked to save as currentEpoch and has not answered, and what it has saved last.
+    saving: VecDeque<Option<Epoch>>,
+    current: Option<Epoch>,
 }
 
 const CORE: &str = "a process has a log core";
@@ -261,6 +266,9 @@ impl World {
                     next_link: 0,
                     links: BTreeMap::new(),
                     dials: BTreeMap::new(),
+                    logged_since_snapshot: 0,
+                    saving: VecDeque::new(),
+                    current: None,
                 };
                 self.servers[server].process = Some(process);
                 self.trace(|| format!("server {server} is up, life {life}"));
@@ -330,6 +338,7 @@ impl World {
             session_timeout_min_ms: 2 * tick,
             session_timeout_max_ms: 20 * tick,
             txn_bytes_max: RECORD_LEN_MAX - 4096,
+            epoch_txns_max: self.plan.epoch_txns_max,
             reconfig_enabled: true,
             auth: pipeline::auth::Options { skip_acl: self.plan.reconfigures, ..Default::default() },
             ..pipeline::Options::default()
@@ -547,6 +556,9 @@ impl World {
         match action {
             Action::Append(batch) => {
                 self.note(10, batch.last().0 as u64);
+                if let Some(process) = self.process(server) {
+                    process.logged_since_snapshot += u64::from(batch.records());
+                }
                 self.trace(|| format!("server {server} logs {} to {}", batch.first(), batch.last()));
                 if self.sabotages(Sabotage::AckBeforeSync) {
                     self.tell_replica(server, Event::LogDurable(batch.last()));
@@ -589,6 +601,9 @@ impl World {
             Action::SaveEpochs { accepted, current } => {
                 self.trace(|| format!("server {server} saves epochs {accepted:?} {current:?}"));
                 self.note(14, current.map_or(0, |epoch| u64::from(epoch.0)));
+                if let Some(process) = self.process(server) {
+                    process.saving.push_back(current);
+                }
                 self.command(server, Command::SaveEpochs { accepted, current });
             }
             Action::Truncate(to) if self.sabotages(Sabotage::SkippedTruncation) => self.pretend_truncation(server, to),
@@ -642,6 +657,9 @@ impl World {
                 self.note(12, version.zxid().0 as u64);
                 self.trace(|| format!("server {server} is {standing:?} at {}", version.zxid()));
                 self.figures.elections += u64::from(*standing == Standing::Leading);
+                if *standing == Standing::Leading {
+                    self.leads(server);
+                }
                 self.note(15, *standing as u64);
                 if matches!(standing, Standing::Leading | Standing::Following | Standing::Observing) {
                     let shown = self.ledger.shown(server, version);
@@ -649,6 +667,16 @@ impl World {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// An epoch has one leader (ZAB's `Leadership`): what it is, is what its disk holds as currentEpoch.
+    fn leads(&mut self, server: usize) {
+        let life = self.servers[server].life;
+        let Some(epoch) = self.process(server).and_then(|process| process.current) else { return };
+        let (other, other_life) = *self.leaders.entry(epoch).or_insert((server, life));
+        if (other, other_life) != (server, life) {
+            self.check(Err(format!("servers {other} and {server} have both led epoch {}", epoch.0)));
         }
     }
 
@@ -731,6 +759,7 @@ impl World {
                     self.tell_replica(server, Event::LogRoom { admit_through, full });
                 }
                 Report::SnapshotDone(done) => {
+                    process.logged_since_snapshot = 0;
                     self.figures.snapshots += 1;
                     self.tell_replica(server, Event::SnapshotDone(done.zxid));
                 }
@@ -747,9 +776,17 @@ impl World {
                     self.ledger.truths[server].truncating = None;
                     self.tell_replica(server, Event::TruncateImpossible);
                 }
-                Report::EpochsSaved => self.tell_replica(server, Event::EpochsSaved),
-                Report::EpochsFailed { .. } => self.tell_replica(server, Event::EpochsFailed),
+                Report::EpochsSaved => {
+                    let current = process.saving.pop_front().flatten();
+                    process.current = current.or(process.current);
+                    self.tell_replica(server, Event::EpochsSaved);
+                }
+                Report::EpochsFailed { .. } => {
+                    process.saving.pop_front();
+                    self.tell_replica(server, Event::EpochsFailed);
+                }
                 Report::Installed { zxid } => {
+                    process.logged_since_snapshot = 0;
                     self.ledger.truths[server].install(zxid);
                     self.tell_replica(server, Event::Installed(zxid));
                 }

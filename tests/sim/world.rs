@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use zoo_server::ids::ServerId;
+use zoo_server::ids::{Epoch, ServerId};
 use zoo_server::replica::event::{DialId, Event};
 
 use crate::client::{Client, Link, Sight, Wish};
@@ -204,6 +204,8 @@ pub struct World {
     pub figures: Figures,
     /// Faults strike.
     pub is_faulty: bool,
+    /// Who has led an epoch, in which life.
+    pub leaders: BTreeMap<Epoch, (usize, Life)>,
 }
 
 impl World {
@@ -233,6 +235,7 @@ impl World {
             violation: None,
             figures: Figures::default(),
             is_faulty: true,
+            leaders: BTreeMap::new(),
             random,
             plan,
         };

@@ -480,7 +480,7 @@ fn a_single_voter_elects_itself() {
 }
 
 #[test]
-fn a_newer_configuration_is_taken_over_only_while_looking_and_only_with_reconfig() {
+fn zk3829_zk2212_a_newer_configuration_is_taken_over_only_while_looking_and_only_with_reconfig() {
     let newer = |text: &str| Notification { config: Some(text.to_owned()), ..says(Looking, 3, 9, 4) };
     let four = "server.1=h1:2888:3888\nserver.2=h2:2888:3888\nserver.3=h3:2888:3888\nserver.5=h5:2888:3888\nversion=9";
     let seen = |election: &mut Election| {

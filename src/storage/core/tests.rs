@@ -376,6 +376,28 @@ fn snapshots_are_whole_and_old_files_go_behind_them() {
     assert!(tail_of(&rig.disk, Zxid::ZERO).is_err());
 }
 
+/// To the record: a segment goes when the one behind it begins at or before the oldest snapshot that stays.
+#[test]
+fn the_log_reaches_back_to_the_oldest_snapshot_and_no_segment_further() {
+    let mut whole = Rig::new(Options { snapshots_retained: 0, ..options() });
+    for _ in 0..60 {
+        whole.append(5);
+        whole.settle();
+    }
+    let bases: Vec<i64> =
+        tail_of(&whole.disk, Zxid::ZERO).expect("sound").0.segments.iter().map(|(_, base)| base.0).collect();
+    let base = bases[2];
+    for zxid in base - 1..=base + 1 {
+        let mut rig = Rig::over(whole.disk.restart(), Options { snapshots_retained: 1, ..options() });
+        rig.core.handle(Command::Snapshot(Box::new(Numbers { zxid: Zxid(zxid), given: 0 })));
+        rig.settle();
+        assert_eq!(rig.records(Zxid(zxid)), (zxid + 1..=300).collect::<Vec<_>>());
+        let (tail, _) = tail_of(&rig.disk, Zxid(zxid)).expect("sound");
+        let first = if zxid < base { bases[1] } else { base };
+        assert_eq!(tail.segments.first().map(|(_, base)| base.0), Some(first), "a snapshot at {zxid}");
+    }
+}
+
 #[test]
 fn a_snapshot_without_room_is_given_up_and_the_log_goes_on() {
     let mut rig = Rig::new(options());
@@ -506,6 +528,37 @@ fn a_cut_takes_newer_snapshots_and_is_refused_where_none_is_left() {
     assert_eq!(rig.truncate(25), Report::Truncated { through: Zxid(25) });
     assert_eq!(rig.core.snapshots(), [Zxid(10), Zxid(20)]);
     rig.check(25);
+}
+
+/// Names reach the medium in any order: whatever of a cut is there when the power goes, the log is whole or ends at the cut.
+#[test]
+fn a_power_cut_within_a_cut_leaves_the_log_whole_or_cut() {
+    let (to, last) = (40, 300);
+    let mut whole = Rig::new(options());
+    for _ in 0..last / 5 {
+        whole.append(5);
+        whole.settle();
+    }
+    let mut outcomes = [0, 0];
+    for operations in 0.. {
+        let mut rig = Rig::over(whole.disk.restart(), options());
+        rig.settle();
+        rig.disk.cut_power_after(rig.disk.operations() + operations);
+        rig.core.handle(Command::Truncate { to: Zxid(to) });
+        rig.settle();
+        for seed in 0..40 {
+            let (tail, records) = tail_of(&rig.disk.crash_image(seed), Zxid::ZERO)
+                .unwrap_or_else(|error| panic!("power off behind {operations} operations, image {seed}: {error}"));
+            let end = tail.end.zxid.0;
+            assert!(end == to || end == last, "power off behind {operations} operations, image {seed}: ends at {end}");
+            assert!(records.iter().map(|(zxid, _)| zxid.0).eq(1..=end));
+            outcomes[usize::from(end == to)] += 1;
+        }
+        if !rig.disk.is_cut() {
+            break;
+        }
+    }
+    assert!(outcomes.iter().all(|count| *count > 40), "{outcomes:?}");
 }
 
 /// 3701: a node whose cut failed must not go on.

@@ -160,7 +160,7 @@ fn mend_segment(bytes: &mut [u8], all: bool) {
                 put(frame, frame_field::CHAIN_BEFORE, u64::from(chain), 4);
                 chain = mend_records(&mut frame[FRAME_HEADER_LEN..FRAME_HEADER_LEN + records_len], chain);
                 put(frame, frame_field::CHAIN_AFTER, u64::from(chain), 4);
-                seal_sectors(frame, layout);
+                seal_sectors(frame, layout, &[]);
             } else {
                 put_crc(frame, frame_field::CRC, frame_field::LOG_ID, FRAME_HEADER_LEN);
             }

@@ -38,6 +38,7 @@ impl Replica {
     /// [`Action::Install`] is done. Until then it counts for nothing: a server that stops in between has its old one.
     pub(super) fn install(&mut self, now: Now, zxid: Zxid, state: Reloaded) {
         self.replace_state(now, zxid, state);
+        self.pipeline.begin_fuzzy();
         self.publish_head();
         let ensemble = self.ensemble.as_deref_mut().expect("only members are sent a state");
         ensemble.history.reset(zxid);

@@ -31,13 +31,16 @@ use crate::wire::txn::{Txn, TxnHeader};
 use crate::zab::{Learner, LearnerAction};
 
 /// Bytes of records that may wait for room in the log of a learner, beyond which it gives its leader up: one without a vote would
-/// not be given up for what it does not acknowledge.
-const HELD_BYTES_MAX: u64 = 64 << 20;
+/// not be given up for what it does not acknowledge. More than a leader sends of its history at once (64 MiB, `zab::history`): a
+/// newcomer with a slow disk would give up a leader it has just come to.
+const HELD_BYTES_MAX: u64 = 128 << 20;
 
 /// What a follower or observer keeps.
 pub(in crate::replica) struct Following {
     pub(in crate::replica) zab: Learner,
     pub(in crate::replica) dial: DialId,
+    /// The leader is not dialled before this.
+    pub(super) dial_at: Option<Instant>,
     pub(in crate::replica) is_observer: bool,
     pub(in crate::replica) is_serving: bool,
     pub(in crate::replica) since: Instant,
@@ -64,6 +67,7 @@ impl Following {
         Self {
             zab,
             dial,
+            dial_at: None,
             is_observer,
             is_serving: false,
             since: now,
@@ -448,11 +452,14 @@ impl Replica {
 
     /// Everything that the leader's office began with is durable here and on a quorum: clients are served.
     fn serve_as_learner(&mut self, now: Now, epoch: Epoch) {
+        // The leader had sent all of its state when it heard NEWLEADER acknowledged, before it sent UPTODATE.
+        self.pipeline.end_fuzzy();
         self.show_config(now);
         self.publish_head();
         let ensemble = self.ensemble.as_deref_mut().expect("only members follow");
         ensemble.commits = 0;
         ensemble.fruitless = 0;
+        ensemble.unserved = 0;
         ensemble.epoch = epoch;
         ensemble.election.established(now.instant, epoch);
         let Role::Following(following) = &mut ensemble.role else { unreachable!("it is a learner") };

@@ -20,6 +20,10 @@ use crate::wire::op::OpCode;
 use crate::wire::quorum::{ForwardedRequest, PacketReader};
 use crate::zab::{Leader, LeaderAction};
 
+/// Bytes that a connection may bring before it has said who it is in one packet of some thirty: whoever connects to the quorum
+/// port holds so much of our memory, and no more.
+const GREETING_BYTES_MAX: usize = 64 << 10;
+
 /// What a leader keeps.
 pub(in crate::replica) struct Leading {
     pub(in crate::replica) zab: Leader,
@@ -37,6 +41,8 @@ pub(in crate::replica) struct Leading {
 /// The connection of a learner.
 struct Link {
     reader: PacketReader,
+    /// Its first packet has come.
+    has_greeted: bool,
     /// What goes out at the end of the turn.
     out: Vec<u8>,
 }
@@ -132,7 +138,8 @@ impl Replica {
         let packet_bytes_max = self.packet_bytes_max();
         match self.leading() {
             Some(leading) => {
-                leading.links.insert(link, Link { reader: PacketReader::new(packet_bytes_max), out: Vec::new() });
+                let reader = PacketReader::new(packet_bytes_max);
+                leading.links.insert(link, Link { reader, has_greeted: false, out: Vec::new() });
                 leading.zab.link_opened(now.instant, link);
             }
             None => self.actions.push_back(Action::CloseLink(link)),
@@ -148,7 +155,15 @@ impl Replica {
                 };
                 let Some(entry) = leading.links.get_mut(&link) else { return };
                 match entry.reader.next_packet() {
-                    Ok(Some(packet)) => leading.zab.packet(now.instant, link, packet, history),
+                    Ok(Some(packet)) => {
+                        entry.has_greeted = true;
+                        leading.zab.packet(now.instant, link, packet, history);
+                    }
+                    Ok(None) if !entry.has_greeted && entry.reader.unread_len() > GREETING_BYTES_MAX => {
+                        tracing::warn!(?link, "a first packet without end at the quorum port: closed");
+                        self.close_link(link);
+                        break;
+                    }
                     Ok(None) => break,
                     Err(error) => {
                         tracing::warn!(?link, %error, "a learner sent what is no packet: closed");
@@ -246,6 +261,7 @@ impl Replica {
         ensemble.epoch = epoch;
         ensemble.commits = 0;
         ensemble.fruitless = 0;
+        ensemble.unserved = 0;
         self.stats.proposal_size = [0; 3];
         tracing::info!(epoch = epoch.0, zxid = %self.published, "this server leads");
         self.stand(Standing::Leading);

@@ -37,6 +37,12 @@ const READ_ONLY_PATIENCE_MIN: Duration = Duration::from_secs(2);
 /// `initLimit`.
 const EPOCH_PATIENCE_TICKS: u64 = 2;
 
+/// So often in a row a leader may hang up before the server waits a little until it dials again: so long the first time, then
+/// twice as long each time, and never longer than the doublings make it, or an eighth of `initLimit`.
+const UNSERVED_FREE: u32 = 3;
+const DIAL_PAUSE: Duration = Duration::from_millis(16);
+const UNSERVED_DOUBLINGS_MAX: u32 = 6;
+
 /// How the server takes part; `config` fills it.
 #[derive(Clone, Debug)]
 pub struct EnsembleOptions {
@@ -109,6 +115,8 @@ pub(super) struct Ensemble {
     pub(super) promised_beyond: Epoch,
     /// How often in a row it was elected and came to nothing.
     pub(super) fruitless: u32,
+    /// How often in a row it turned to a leader and was not served.
+    pub(super) unserved: u32,
     /// The last leader's records did not fit: the next is asked for its whole state.
     pub(super) want_snapshot: bool,
     /// Configurations that are being saved.
@@ -145,6 +153,15 @@ impl Ensemble {
     fn take_dial(&mut self) -> DialId {
         self.next_dial += 1;
         DialId(self.next_dial)
+    }
+
+    /// How long to wait before a leader is dialled: some leaders hang up on who may not join them (Apache's on one that has promised
+    /// a later epoch, until it steps down), and neither they nor the operator's log are to be asked a hundred times a second. Not
+    /// after the first failures: a leader may be on its way only just.
+    fn pause_before_dial(&self) -> Option<Duration> {
+        let doublings = self.unserved.checked_sub(UNSERVED_FREE)?.min(UNSERVED_DOUBLINGS_MAX);
+        let init_limit = Duration::from_millis(u64::from(self.options.tick_ms) * u64::from(self.options.init_limit));
+        Some((DIAL_PAUSE * 2_u32.pow(doublings)).min(init_limit / 8))
     }
 
     /// Whether it has no role at present.
@@ -215,6 +232,7 @@ impl Replica {
             epoch: Epoch(0),
             promised_beyond: Epoch(0),
             fruitless: 0,
+            unserved: 0,
             want_snapshot: false,
             configuring: 0,
             designated: None,
@@ -245,7 +263,7 @@ impl Replica {
         let of_role = match &ensemble.role {
             Role::Settling | Role::Looking => None,
             Role::Leading(leading) => leading.zab.timer(),
-            Role::Following(following) => following.zab.timer(),
+            Role::Following(following) => following.zab.timer().into_iter().chain(following.dial_at).min(),
         };
         of_role.into_iter().chain(ensemble.election.timer()).min()
     }
@@ -257,7 +275,12 @@ impl Replica {
         match &mut ensemble.role {
             Role::Settling | Role::Looking => {}
             Role::Leading(leading) => leading.zab.tick(now.instant),
-            Role::Following(following) => following.zab.tick(now.instant),
+            Role::Following(following) => {
+                if following.dial_at.take_if(|at| now.instant >= *at).is_some() {
+                    self.actions.push_back(Action::Dial(following.dial, following.zab.leader()));
+                }
+                following.zab.tick(now.instant);
+            }
         }
         self.drive(now);
     }
@@ -426,9 +449,12 @@ impl Replica {
             tracing::info!(leader = outcome.leader.0, took_ms, zxid = %log_end, "a leader is elected");
             let dial = ensemble.take_dial();
             let zab = Learner::new(options, now.instant, is_observer, outcome.leader, accepted, current, log_end);
-            let following = Following::new(zab, dial, is_observer, packet_bytes_max, now.instant);
+            let mut following = Following::new(zab, dial, is_observer, packet_bytes_max, now.instant);
+            following.dial_at = ensemble.pause_before_dial().map(|pause| now.instant + pause);
+            if following.dial_at.is_none() {
+                self.actions.push_back(Action::Dial(dial, outcome.leader));
+            }
             ensemble.role = Role::Following(Box::new(following));
-            self.actions.push_back(Action::Dial(dial, outcome.leader));
         }
     }
 
@@ -471,7 +497,13 @@ impl Replica {
                 let followed_ms = now.instant.since(following.since).as_millis() as u64;
                 let leader = following.zab.leader().0;
                 tracing::warn!(why, leader, followed_ms, "this server follows no longer: an election begins");
-                self.actions.push_back(Action::HangUp(following.dial));
+                if following.dial_at.is_none() {
+                    self.actions.push_back(Action::HangUp(following.dial));
+                }
+                if !following.is_serving {
+                    let ensemble = self.ensemble.as_deref_mut().expect("it was there just now");
+                    ensemble.unserved = ensemble.unserved.saturating_add(1);
+                }
                 // Some of what waits for the log may be applied already, as the leader decides without this server's log: so
                 // all of it goes there, and waits for its room there.
                 held.extend(following.take_unlogged());
@@ -490,7 +522,10 @@ impl Replica {
         // A snapshot that counts as begun and whose version was not decided in time will never be written.
         let is_lost = self.snapshot_waiting.take().is_some()
             || self.in_flight.iter().any(|batch| batch.snapshot_sessions.is_some());
-        self.snapshot_running &= !is_lost;
+        if is_lost {
+            self.snapshot_running = false;
+            self.trigger.fire();
+        }
         self.in_flight.clear();
         self.unlogged.clear();
         self.stalled.clear();
