@@ -252,7 +252,7 @@ impl Loader {
         if problem.is_none() && head.znode("/").is_none() {
             problem = Some(LoadError::NoRoot);
         }
-        problem = problem.or(pathless.map(LoadError::DanglingParent));
+        problem = problem.or_else(|| pathless.map(LoadError::DanglingParent));
         for (path, mut children) in families {
             let parent = split_path(&path).expect("a child's path has a parent").0;
             match head.nodes.get_mut(&mut tree.heap, parent) {

@@ -76,7 +76,7 @@ impl<E: Entry> Leaves<E> {
     ///
     /// # Panics
     /// If `heap` hashes differently or has ended a version.
-    pub fn into_map(mut self, heap: &mut Heap) -> Result<Map<E>, E> {
+    pub fn into_map(mut self, heap: &mut Heap) -> Result<Map<E>, Box<E>> {
         self.leaves.sort_unstable_by_key(|&(rank, _)| rank);
         for equal in self.leaves.chunk_by(|(one, _), (other, _)| one == other) {
             for (index, &(_, slot)) in equal.iter().enumerate().skip(1) {
@@ -85,7 +85,7 @@ impl<E: Entry> Leaves<E> {
                 // SAFETY: as above.
                 let mut before = equal[..index].iter().map(|(_, slot)| unsafe { &slot.as_leaf::<E>().as_ref().entry });
                 if before.any(|other| other.matches(entry.key())) {
-                    return Err(entry.clone());
+                    return Err(Box::new(entry.clone()));
                 }
             }
         }
