@@ -76,7 +76,7 @@ pub enum Progress {
         zxid: Zxid,
         /// Transactions applied.
         transactions: u64,
-        /// Segments still to come.
+        /// Segments that are not yet read to their end.
         segments_left: usize,
     },
 }
@@ -352,6 +352,7 @@ fn load_frames(
         // The first in the file of what the threads found wrong.
         let decoded = thread::scope(|scope| {
             let (frames_in, frames) = flume::bounded::<(SnapshotFrame, Arc<ListNumbers>)>(FRAMES_AHEAD_MAX);
+            // Never more than were under way: a frame comes back for each that went in.
             let (used_in, used) = flume::unbounded::<SnapshotFrame>();
             let decoders: Vec<_> = (0..options.threads)
                 .map(|_| {
@@ -566,6 +567,7 @@ fn replay(
     }
     thread::scope(|scope| {
         let (pieces_in, pieces) = flume::bounded::<(ReplaySegment, usize)>(PIECES_AHEAD_MAX);
+        // Never more than were under way, as above.
         let (used_in, used) = flume::unbounded::<ReplaySegment>();
         let reading = scope.spawn(move || {
             while let Some(piece) = replay.next_piece(disk)? {

@@ -306,3 +306,38 @@ fn raise_families(names: &mut Leaves<ChildName>, siblings: &mut [Siblings]) -> V
     }
     families
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn parents_whose_hashes_are_equal_keep_their_own_children() {
+        let (mut names, mut siblings) = (Leaves::new(1), Vec::new());
+        let parents = ["/a", "/b", "/", "/a/a"];
+        for number in 0..40 {
+            let parent = parents[number * 7 % 4];
+            let path: Arc<str> = format!("{}/{number}", parent.trim_end_matches('/')).into();
+            let from = names.len();
+            names.push(ChildName(Arc::clone(&path)));
+            // As if one hash were that of all but the last.
+            siblings.push(Siblings { parent_hash: u64::from(parent == "/a/a"), path, from, to: from + 1 });
+        }
+        let families = raise_families(&mut names, &mut siblings);
+        let mut tree = Tree::without_znodes(Options { hash_seed: 1, ..Options::default() });
+        names.finish(&mut tree.heap);
+        let mut seen = BTreeSet::new();
+        for (path, mut children) in families {
+            let parent = split_path(&path).expect("a child's path").0;
+            assert!(seen.insert(parent.to_owned()), "{parent} has two families");
+            let mut expected: BTreeSet<String> =
+                (0..40).filter(|number| parents[number * 7 % 4] == parent).map(|number| number.to_string()).collect();
+            assert!(children.iter().all(|child| expected.remove(child.key())), "a child of another in {parent}");
+            assert!(expected.is_empty(), "{parent} lacks {expected:?}");
+            children.clear(&mut tree.heap);
+        }
+        assert_eq!(seen.len(), parents.len());
+    }
+}

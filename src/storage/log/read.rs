@@ -304,7 +304,7 @@ pub(crate) fn read_full(disk: &mut dyn Disk, file: FileId, offset: u64, buffer: 
     Ok(done)
 }
 
-/// Whether a file holds nothing but zeros from an offset (a multiple of [`BLOCK_LEN`]) up to `end`, or to its own end before.
+/// Whether a file holds nothing but zeros from an offset up to `end`, or to its own end before.
 fn is_zero_from(disk: &mut dyn Disk, name: &str, offset: u64, end: u64) -> Result<bool, StorageError> {
     let file = disk.open(name)?;
     let mut bytes = vec![0; PIECE_LEN.min(usize::try_from(end.saturating_sub(offset)).unwrap_or(usize::MAX))];

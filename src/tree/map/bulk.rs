@@ -65,8 +65,8 @@ impl<E: Entry> Leaves<E> {
     /// # Panics
     /// If the two hash differently.
     pub fn append(&mut self, mut other: Self) {
-        self.leaves.append(&mut other.leaves);
         self.heap.absorb(std::mem::replace(&mut other.heap, Heap::new(self.heap.seed())));
+        self.leaves.append(&mut other.leaves);
     }
 
     /// The map of all, which is `heap`'s.

@@ -18,6 +18,8 @@
 //! one interval of versions, from its creation to its retirement, and [`Heap`] knows when no live version lies in it
 //! any more: its page has the protocol and why it needs no locks.
 //!
+//! A map of many entries that are all known is not edited into being but built at once: see [`Leaves`].
+//!
 //! **What the tree must keep** (the compiler does not see it):
 //! - A handle that another version reads (`Map::share`) is used only as long as a [`Pin`] of that version is held.
 //! - After a root was shared for a version, [`Heap::cut`] comes before the next edit.
