@@ -5,25 +5,7 @@
 //! [`crate::latency`]'s.
 
 pub use crate::latency::Tally;
-use crate::latency::{Histogram, Milestone};
-
-macro_rules! names {
-    ($(#[$meta:meta])* $kind:ident { $($(#[$doc:meta])* $variant:ident = $name:expr,)* }) => {
-        $(#[$meta])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum $kind { $($(#[$doc])* $variant,)* }
-
-        impl $kind {
-            /// All of them, in the order in which they are told.
-            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
-
-            /// Apache's name, without `zk_`.
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$variant => $name,)* }
-            }
-        }
-    };
-}
+use crate::latency::{Histogram, Milestone, names};
 
 names! {
     /// What only ever grows (until `srst`).

@@ -43,10 +43,12 @@
 //! leading zeros of the value and to add to it: once for all requests that share a time.
 
 mod histogram;
+mod names;
 mod operations;
 mod stages;
 mod table;
 
 pub use histogram::{Histogram, LATENCY_US_MAX, Tally};
+pub(crate) use names::names;
 pub use operations::{Kind, Operations};
 pub use stages::{Milestone, Milestones, Stage, Stages};

@@ -3,24 +3,13 @@
 use std::time::Duration;
 
 use super::histogram::Histogram;
+use super::names::names;
 use super::table::Table;
 
 macro_rules! named {
     ($(#[$meta:meta])* $kind:ident { $($(#[$doc:meta])* $variant:ident = $name:literal,)* }
      $(#[$table_meta:meta])* $table:ident) => {
-        $(#[$meta])*
-        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-        pub enum $kind { $($(#[$doc])* $variant,)* }
-
-        impl $kind {
-            /// All of them, in their order on the way.
-            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
-
-            /// As the operator is told it.
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$variant => $name,)* }
-            }
-        }
+        names! { $(#[$meta])* $kind { $($(#[$doc])* $variant = $name,)* } }
 
         $(#[$table_meta])*
         #[derive(Clone, Debug, Default)]

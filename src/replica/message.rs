@@ -136,6 +136,23 @@ pub struct Write {
     pub handed: Instant,
 }
 
+#[cfg(test)]
+impl Write {
+    /// The only request of its batch, by a client without identities.
+    pub(super) fn alone(connection: ConnectionId, session: SessionId, xid: i32, op: OpCode, body: &[u8]) -> Self {
+        Self {
+            connection,
+            session,
+            xid: Xid(xid),
+            op,
+            identities: Vec::new().into(),
+            body: 0..body.len(),
+            after_read: false,
+            handed: Instant::default(),
+        }
+    }
+}
+
 /// A question to all parts of the server, with a ticket to find the asker again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ask {

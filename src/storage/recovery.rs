@@ -396,20 +396,16 @@ fn load_frames(
         return Err(StorageError::damaged(&name, 0, "the header's counts are not those of the records"));
     }
     let Load { loader, sessions, .. } = load;
-    let both: tree::Both<'_> = match options.threads {
-        0 => &|one, other| {
-            one();
-            other();
-        },
-        _ => &|one, other| {
+    let tree = match options.threads {
+        0 => loader.finish_load(info.zxid),
+        _ => loader.finish_load_by(info.zxid, &|one, other| {
             thread::scope(|scope| {
                 scope.spawn(other);
                 one();
             });
-        },
+        }),
     };
-    let tree =
-        loader.finish_load_by(info.zxid, both).map_err(|error| StorageError::damaged(&name, 0, error.to_string()))?;
+    let tree = tree.map_err(|error| StorageError::damaged(&name, 0, error.to_string()))?;
     let comparable = options.tree.digest_enabled && info.digest_version == TxnDigest::VERSION as u32;
     if comparable && tree.view().digest() != info.digest {
         let (found, expected) = (tree.view().digest(), info.digest);

@@ -36,24 +36,9 @@ pub enum LoadError {
     UnknownAcl(Arc<str>),
 }
 
-/// Makes [`LoadedZnode`]s, on any thread.
-#[derive(Clone, Copy)]
-pub struct Decoder(NodeOptions);
-
-impl Decoder {
-    /// A znode; "" is the root too, as in Apache's snapshots. The list is one that [`Loader::insert_acl`] gave.
-    pub fn znode(&self, path: &str, data: Option<&[u8]>, acl: AclId, stat: StatPersisted) -> LoadedZnode {
-        let path = if path.is_empty() { "/" } else { path };
-        LoadedZnode(Znode::new(path.into(), data.map(share_data), acl, stat, &self.0))
-    }
-}
-
-/// A znode that is not yet in a tree.
-pub struct LoadedZnode(Znode);
-
 /// Some of the znodes of a tree that is being loaded, with what is counted of them.
 pub struct Part {
-    decoder: Decoder,
+    options: NodeOptions,
     znodes: Leaves<Znode>,
     /// Each znode's name for its parent, in the order in which they came; the root has none.
     names: Leaves<ChildName>,
@@ -87,7 +72,7 @@ impl Siblings {
 impl Part {
     fn new(options: &Options) -> Self {
         Self {
-            decoder: Decoder(options.node_options()),
+            options: options.node_options(),
             znodes: Leaves::new(options.hash_seed),
             names: Leaves::new(options.hash_seed),
             siblings: Vec::new(),
@@ -117,11 +102,8 @@ impl Part {
 
     /// Adds a znode; "" is the root too, as in Apache's snapshots. The list is one that [`Loader::insert_acl`] gave.
     pub fn add(&mut self, path: &str, data: Option<&[u8]>, acl: AclId, stat: StatPersisted) {
-        let znode = self.decoder.znode(path, data, acl, stat);
-        self.insert(znode);
-    }
-
-    fn insert(&mut self, LoadedZnode(znode): LoadedZnode) {
+        let path = if path.is_empty() { "/" } else { path };
+        let znode = Znode::new(path.into(), data.map(share_data), acl, stat, &self.options);
         let path = &znode.path;
         self.digest = self.digest.wrapping_add(znode.digest());
         self.data_size += size_of_znode(&znode);
@@ -187,11 +169,6 @@ impl Loader {
         Self { tree: Tree::without_znodes(options), part: Part::new(&options) }
     }
 
-    /// For the threads that decode.
-    pub fn decoder(&self) -> Decoder {
-        self.part.decoder
-    }
-
     /// An empty part, for any thread.
     pub fn part(&self) -> Part {
         Part::new(&self.tree.options)
@@ -200,15 +177,6 @@ impl Loader {
     /// Adds a list to the table, or finds it there, and gives its number in this tree, whatever it was in the snapshot.
     pub fn insert_acl(&mut self, list: &AclList<'_>) -> AclId {
         self.tree.acls.intern(&mut self.tree.head.acls, list)
-    }
-
-    /// Puts in a znode. Behind an error the loader is of no more use.
-    pub fn insert_loaded(&mut self, znode: LoadedZnode) -> Result<(), LoadError> {
-        if !self.tree.acls.is_known(znode.0.acl) {
-            return Err(LoadError::UnknownAcl(znode.0.path));
-        }
-        self.part.insert(znode);
-        Ok(())
     }
 
     /// Puts in a part. Behind an error the loader is of no more use.

@@ -30,7 +30,7 @@ mod writer;
 mod znode;
 
 pub use acl_table::{AclEntry, AclId};
-pub use load::{Both, Decoder, LoadError, LoadedZnode, Loader, Part};
+pub use load::{Both, LoadError, Loader, Part};
 pub use view::{Descent, Version, View, Walk};
 pub use writer::{Applied, AppliedSub, Change, Options, Tables, Tree};
 pub use znode::{StatPersisted, Znode};

@@ -51,7 +51,8 @@
 //!   configuration that its predecessor proposed completes it with its NEWLEADER.
 //! - A learner hears of a configuration by its proposal ([`LearnerAction::ConfigurationSeen`]) and that it holds by
 //!   COMMITANDACTIVATE, INFORMANDACTIVATE, or UPTODATE for the one that came with NEWLEADER
-//!   ([`LearnerAction::ConfigurationActivated`]).
+//!   ([`LearnerAction::ConfigurationActivated`]). That one is not what this term has only proposed: our leader does not send it, and
+//!   of an Apache leader, who does, a learner waits for the commit.
 
 mod history;
 mod leader;

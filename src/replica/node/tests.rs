@@ -8,7 +8,6 @@ use crate::session::{Sessions, first_id};
 use crate::time::WallTime;
 use crate::tree::{self, Tree};
 use crate::wire::acl::{Acl, AclList, Id, Perms};
-use crate::wire::header::Xid;
 use crate::wire::request::{CreateRequest, SetDataRequest};
 
 const CONNECTION: ConnectionId = ConnectionId { shard: 0, slot: 0, generation: 1 };
@@ -82,16 +81,7 @@ fn a_session_that_is_heard_lives_while_writes_wait_for_the_log() {
     replica.handle(at(0), Event::LogRoom { admit_through: SESSION_RESERVE_BYTES + (64 << 10), full: false });
     let session = open_session(&mut replica);
     let body = vec![0; 1 << 20];
-    let write = Write {
-        connection: CONNECTION,
-        session,
-        xid: Xid(1),
-        op: OpCode::SET_DATA,
-        identities: Vec::new().into(),
-        body: 0..body.len(),
-        after_read: false,
-        handed: Instant::default(),
-    };
+    let write = Write::alone(CONNECTION, session, 1, OpCode::SET_DATA, &body);
     replica.handle(at(1), items(vec![ShardItem::Write(write)], body));
     assert!(run(&mut replica, at(1)).is_empty() && !replica.is_drained(), "the write waits for room");
     for secs in (5..=100).step_by(5) {
@@ -115,16 +105,7 @@ fn requests_are_measured_until_their_batch_leaves_and_transactions_until_they_ar
     let write = |xid, handed| {
         let mut body = Vec::new();
         SetDataRequest { path: "/".into(), data: None, version: -1 }.encode(&mut body);
-        let write = Write {
-            connection: CONNECTION,
-            session,
-            xid: Xid(xid),
-            op: OpCode::SET_DATA,
-            identities: Vec::new().into(),
-            body: 0..body.len(),
-            after_read: false,
-            handed,
-        };
+        let write = Write { handed, ..Write::alone(CONNECTION, session, xid, OpCode::SET_DATA, &body) };
         items(vec![ShardItem::Write(write)], body)
     };
     let append = |replica: &mut Replica| match replica.poll_action() {
@@ -211,14 +192,9 @@ impl Log {
 
 fn write(replica: &mut Replica, now: Now, session: SessionId, xid: i32, op: OpCode, body: Vec<u8>) {
     let write = Write {
-        connection: CONNECTION,
-        session,
-        xid: Xid(xid),
-        op,
         identities: vec![Id::new("digest", "a".repeat(200))].into(),
-        body: 0..body.len(),
-        after_read: false,
         handed: now.instant,
+        ..Write::alone(CONNECTION, session, xid, op, &body)
     };
     replica.handle(now, items(vec![ShardItem::Write(write)], body));
 }

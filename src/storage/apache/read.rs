@@ -7,7 +7,7 @@ use thiserror::Error;
 use super::{END_OF_ZNODES, OPEN_LIST, SIGNATURE, ZNODE_TAIL_LEN};
 use crate::ids::{SessionId, Zxid};
 use crate::time::WallTime;
-use crate::tree::{self, AclId, Decoder, LoadError, Loader, StatPersisted, Tree};
+use crate::tree::{self, AclId, LoadError, Loader, Part, StatPersisted, Tree};
 use crate::wire::acl::{Acl, AclList, Id, Perms};
 use crate::wire::jute::{DecodeError, Reader};
 
@@ -83,7 +83,7 @@ pub struct SnapReader {
     zxid: Zxid,
     limits: Limits,
     loader: Loader,
-    decoder: Decoder,
+    part: Part,
     sessions: BTreeMap<SessionId, i32>,
     lists: BTreeMap<i64, AclId>,
     closed_list: Option<AclId>,
@@ -98,7 +98,6 @@ pub struct SnapReader {
     wanted: usize,
     /// Bytes of all records so far.
     taken: u64,
-    znodes: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -124,12 +123,12 @@ impl SnapReader {
     /// For the snapshot that follows a SNAP packet with this zxid.
     pub fn new(options: tree::Options, zxid: Zxid, limits: Limits) -> Self {
         let loader = Loader::new(options);
-        let decoder = loader.decoder();
+        let part = loader.part();
         Self {
             zxid,
             limits,
             loader,
-            decoder,
+            part,
             sessions: BTreeMap::new(),
             lists: BTreeMap::new(),
             closed_list: None,
@@ -139,13 +138,12 @@ impl SnapReader {
             kept: Vec::new(),
             wanted: 4,
             taken: 0,
-            znodes: 0,
         }
     }
 
     /// Znodes so far.
     pub fn znodes(&self) -> u64 {
-        self.znodes
+        self.part.len() as u64
     }
 
     /// Whether all of it is there.
@@ -211,7 +209,9 @@ impl SnapReader {
         if !self.is_complete() {
             return Err(SnapError::Incomplete(self.taken + self.kept.len() as u64));
         }
-        Ok((self.loader.finish_load(self.zxid)?, self.sessions))
+        let Self { mut loader, part, zxid, sessions, .. } = self;
+        loader.insert_part(part)?;
+        Ok((loader.finish_load(zxid)?, sessions))
     }
 
     fn malformed(&self, what: impl Into<String>) -> SnapError {
@@ -343,8 +343,7 @@ impl SnapReader {
                 OPEN_LIST => AclId::OPEN,
                 number => self.lists.get(&number).copied().unwrap_or_else(|| self.closed_list()),
             };
-            self.loader.insert_loaded(self.decoder.znode(path, data, acl, stat))?;
-            self.znodes += 1;
+            self.part.add(path, data, acl, stat);
         }
         Ok(Step::Taken(end))
     }

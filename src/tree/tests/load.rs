@@ -1,6 +1,7 @@
 //! A tree that is loaded in parts is the tree that transactions made, however its znodes are spread over parts, and goes on as
 //! it does.
 
+use super::rules::World;
 use super::*;
 
 const ZNODES: i64 = 3_000;
@@ -50,6 +51,20 @@ fn walk(view: &View) -> Vec<(String, Vec<String>)> {
     view.iter().map(|znode| (znode.path().to_string(), children(znode))).collect()
 }
 
+/// Enters a view's lists, and gives their numbers in the loader by those in the view.
+fn enter_lists(view: &View, loader: &mut Loader) -> BTreeMap<AclId, AclId> {
+    let listed = view.acls().map(|(id, entry)| (id, loader.insert_acl(&entry.list)));
+    listed.chain([(AclId::OPEN, AclId::OPEN)]).collect()
+}
+
+fn assert_same_znodes(ours: &View, theirs: &View, paths: &[&str]) {
+    for path in paths {
+        let (one, other) = (ours.znode(path).expect("loaded"), theirs.znode(path).expect("there"));
+        assert_eq!((one.stat(), one.data()), (other.stat(), other.data()), "{path}");
+        assert_eq!(ours.acl(one.acl_id()), theirs.acl(other.acl_id()), "{path}");
+    }
+}
+
 #[test]
 fn in_parts_it_is_the_same_tree() {
     let tree = grown();
@@ -59,11 +74,7 @@ fn in_parts_it_is_the_same_tree() {
     for parts in [1, 2, 5] {
         for hash_seed in [7, 8] {
             let mut loader = Loader::new(Options { hash_seed, ..OPTIONS });
-            let lists: BTreeMap<AclId, AclId> = view
-                .acls()
-                .map(|(id, entry)| (id, loader.insert_acl(&entry.list)))
-                .chain([(AclId::OPEN, AclId::OPEN)])
-                .collect();
+            let lists = enter_lists(view, &mut loader);
             paths.rotate_left(parts * 100 + 1);
             let mut made: Vec<Part> = (0..parts).map(|_| loader.part()).collect();
             for (number, path) in paths.iter().enumerate() {
@@ -74,23 +85,20 @@ fn in_parts_it_is_the_same_tree() {
             assert_eq!(made.iter().map(Part::len).sum::<usize>(), paths.len());
             made.into_iter().for_each(|part| loader.insert_part(part).expect("its lists are known"));
             // On two threads either may be done first.
-            let both: Both<'_> = &|one, other| {
+            let loaded = loader.finish_load_by(view.zxid(), &|one, other| {
                 if parts == 2 {
-                    one()
+                    one();
+                    other();
                 } else {
-                    other()
+                    other();
+                    one();
                 }
-                if parts == 2 { other() } else { one() }
-            };
-            let mut loaded = loader.finish_load_by(view.zxid(), both).expect("a tree");
+            });
+            let mut loaded = loaded.expect("a tree");
             check(loaded.view());
             assert_eq!(loaded.view().digest(), view.digest());
             assert_eq!(loaded.view().approximate_data_size(), view.approximate_data_size());
-            for path in &paths {
-                let (ours, theirs) = (loaded.view().znode(path).expect("loaded"), view.znode(path).expect("there"));
-                assert_eq!((ours.stat(), ours.data()), (theirs.stat(), theirs.data()), "{path}");
-                assert_eq!(loaded.view().acl(ours.acl_id()), view.acl(theirs.acl_id()), "{path}");
-            }
+            assert_same_znodes(loaded.view(), view, &paths);
             if hash_seed == 7 {
                 let walked = walk(loaded.view());
                 assert_eq!(*first.get_or_insert_with(|| walked.clone()), walked, "another order, with {parts} parts");
@@ -121,6 +129,62 @@ fn in_parts_it_is_the_same_tree() {
     }
 }
 
+/// Copies a view through a loader, in the order of `paths`.
+fn reload(view: &View, paths: &[&str]) -> Result<Tree, LoadError> {
+    let mut loader = Loader::new(Options { hash_seed: 99, ..OPTIONS });
+    loader.insert_acl(&AclList::from_entries([].iter()));
+    let lists = enter_lists(view, &mut loader);
+    let mut part = loader.part();
+    for path in paths {
+        let znode = view.znode(path).expect("a path of the view");
+        let path = if *path == "/" { "" } else { path };
+        part.add(path, znode.data(), lists[&znode.acl_id()], *znode.persisted());
+    }
+    loader.insert_part(part)?;
+    loader.finish_load(view.zxid())
+}
+
+#[test]
+fn a_tree_is_loaded_from_its_znodes_in_any_order() {
+    let mut world = World::new();
+    world.create("/a", "12345");
+    world.create("/zookeeper/quota/a", "");
+    world.create("/zookeeper/quota/a/zookeeper_limits", "count=5");
+    world.create("/zookeeper/quota/a/zookeeper_stats", "");
+    world.create_kind("/a/e", "1", CreateKind::Ephemeral);
+    world.create_kind("/c", "", CreateKind::Container);
+    world.create_kind("/c/t", "", CreateKind::Ttl(3));
+    world.apply(OpCode::SET_ACL, &Txn::SetAcl { path: "/c".into(), acl: AclList::READ_ONLY, version: 4 });
+    world.apply(OpCode::SET_DATA, &Txn::SetData { path: "/a".into(), data: None, version: 9 });
+    let view = world.tree.view();
+    let mut paths: Vec<&str> = view.iter().map(|znode| &**znode.path()).collect();
+    for order in 0..2 {
+        paths.sort_unstable();
+        if order == 1 {
+            paths.reverse();
+        }
+        let tree = reload(view, &paths).expect("a tree");
+        check(tree.view());
+        assert_eq!(tree.view().digest(), view.digest());
+        assert_eq!(tree.view().zxid(), view.zxid());
+        assert_eq!(tree.view().node_count(), view.node_count());
+        assert_same_znodes(tree.view(), view, &paths);
+        assert_eq!(tree.view().quota_for("/a"), Some("/a"));
+    }
+}
+
+#[test]
+fn znodes_that_are_no_tree_are_an_error() {
+    let mut world = World::new();
+    world.create("/a", "");
+    world.create("/a/b", "");
+    let view = world.tree.view();
+    let error = |paths: &[&str]| reload(view, paths).err().map(|error| error.to_string());
+    assert_eq!(error(&[]).as_deref(), Some("there is no root"));
+    assert_eq!(error(&["/a/b", "/"]).as_deref(), Some("the znode /a/b has no parent"));
+    assert_eq!(error(&["/", "/a", "/a"]).as_deref(), Some("the znode /a is there twice"));
+}
+
 #[test]
 fn parts_that_are_no_tree_are_an_error() {
     let stat = StatPersisted::default();
@@ -139,6 +203,7 @@ fn parts_that_are_no_tree_are_an_error() {
     assert_eq!(error(&[&["/", "/a"], &["/b", "/a"]]).as_deref(), Some("the znode /a is there twice"));
     assert_eq!(error(&[&["/", "/a"], &["/b/c"]]).as_deref(), Some("the znode /b/c has no parent"));
     assert_eq!(error(&[&["/", "/a"], &["/a/", "/b"]]).as_deref(), Some("the znode /a/ has no parent"));
+    assert_eq!(error(&[&["/", "nowhere"]]).as_deref(), Some("the znode nowhere has no parent"));
     let unknown = load(&[&["/"]], AclId(3)).err();
     assert_eq!(unknown, Some(LoadError::UnknownAcl("/".into())));
 }

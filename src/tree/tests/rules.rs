@@ -6,18 +6,18 @@ use crate::wire::error_code::ErrorCode;
 use crate::wire::txn::SubTxn;
 
 /// A tree and the next zxid.
-struct World {
-    tree: Tree,
+pub(super) struct World {
+    pub(super) tree: Tree,
     zxid: i64,
     changes: Vec<Change>,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { tree: Tree::new(OPTIONS), zxid: 0, changes: Vec::new() }
     }
 
-    fn apply(&mut self, op: OpCode, txn: &Txn<'_>) -> Applied {
+    pub(super) fn apply(&mut self, op: OpCode, txn: &Txn<'_>) -> Applied {
         self.zxid += 1;
         self.apply_at(self.zxid, op, txn)
     }
@@ -29,11 +29,11 @@ impl World {
         applied
     }
 
-    fn create(&mut self, path: &str, data: &str) -> Applied {
+    pub(super) fn create(&mut self, path: &str, data: &str) -> Applied {
         self.create_kind(path, data, CreateKind::Persistent)
     }
 
-    fn create_kind(&mut self, path: &str, data: &str, kind: CreateKind) -> Applied {
+    pub(super) fn create_kind(&mut self, path: &str, data: &str, kind: CreateKind) -> Applied {
         let op = match kind {
             CreateKind::Persistent | CreateKind::Ephemeral => OpCode::CREATE2,
             CreateKind::Container => OpCode::CREATE_CONTAINER,
@@ -419,8 +419,8 @@ fn what_a_snapshot_kept_is_freed_bit_by_bit() {
     check(world.tree.view());
 }
 
-/// What crosses threads: the tree into the replica's, versions into every shard and the log's, decoded znodes into the
-/// loader's.
+/// What crosses threads: the tree into the replica's, versions into every shard and the log's, the parts that are
+/// decoded into the loader's.
 #[test]
 fn what_has_to_cross_threads_may() {
     fn sent<T: Send>() {}
@@ -428,10 +428,10 @@ fn what_has_to_cross_threads_may() {
     sent::<Tree>();
     sent::<Loader>();
     sent::<Walk>();
-    sent::<LoadedZnode>();
+    sent::<Part>();
     shared::<Version>();
     shared::<Change>();
-    shared::<Decoder>();
+    shared::<Part>();
 }
 
 #[test]
@@ -460,75 +460,4 @@ fn a_walk_pauses_and_goes_on() {
     assert_eq!((slices, walk.left()), (15, 0), "104 znodes by sevens");
     assert_eq!(seen, walk.version().iter().map(|znode| znode.path().to_string()).collect());
     assert!(walk.visit(|_| panic!("there is no more")));
-}
-
-/// Copies a view through a loader, in the order of `paths`.
-fn reload(view: &View, paths: &[&str]) -> Result<Tree, LoadError> {
-    let mut loader = Loader::new(Options { hash_seed: 99, ..OPTIONS });
-    loader.insert_acl(&AclList::from_entries([].iter()));
-    let lists: BTreeMap<AclId, AclId> = view
-        .acls()
-        .map(|(id, entry)| (id, loader.insert_acl(&entry.list)))
-        .chain([(AclId::OPEN, AclId::OPEN)])
-        .collect();
-    let decoder = loader.decoder();
-    for path in paths {
-        let znode = view.znode(path).expect("a path of the view");
-        let path = if *path == "/" { "" } else { path };
-        loader.insert_loaded(decoder.znode(path, znode.data(), lists[&znode.acl_id()], *znode.persisted()))?;
-    }
-    loader.finish_load(view.zxid())
-}
-
-#[test]
-fn a_tree_is_loaded_from_its_znodes_in_any_order() {
-    let mut world = World::new();
-    world.create("/a", "12345");
-    world.create("/zookeeper/quota/a", "");
-    world.create("/zookeeper/quota/a/zookeeper_limits", "count=5");
-    world.create("/zookeeper/quota/a/zookeeper_stats", "");
-    world.create_kind("/a/e", "1", CreateKind::Ephemeral);
-    world.create_kind("/c", "", CreateKind::Container);
-    world.create_kind("/c/t", "", CreateKind::Ttl(3));
-    world.apply(OpCode::SET_ACL, &Txn::SetAcl { path: "/c".into(), acl: AclList::READ_ONLY, version: 4 });
-    world.apply(OpCode::SET_DATA, &Txn::SetData { path: "/a".into(), data: None, version: 9 });
-    let view = world.tree.view();
-    let mut paths: Vec<&str> = view.iter().map(|znode| &**znode.path()).collect();
-    for order in 0..2 {
-        paths.sort_unstable();
-        if order == 1 {
-            paths.reverse();
-        }
-        let tree = reload(view, &paths).expect("a tree");
-        check(tree.view());
-        assert_eq!(tree.view().digest(), view.digest());
-        assert_eq!(tree.view().zxid(), view.zxid());
-        assert_eq!(tree.view().node_count(), view.node_count());
-        for path in &paths {
-            let (ours, theirs) = (tree.view().znode(path).expect("loaded"), view.znode(path).expect("there"));
-            assert_eq!((ours.stat(), ours.data()), (theirs.stat(), theirs.data()), "{path}");
-            assert_eq!(tree.view().acl(ours.acl_id()), view.acl(theirs.acl_id()), "{path}");
-        }
-        assert_eq!(tree.view().quota_for("/a"), Some("/a"));
-    }
-}
-
-#[test]
-fn znodes_that_are_no_tree_are_an_error() {
-    let mut world = World::new();
-    world.create("/a", "");
-    world.create("/a/b", "");
-    let view = world.tree.view();
-    let error = |paths: &[&str]| reload(view, paths).err().map(|error| error.to_string());
-    assert_eq!(error(&[]).as_deref(), Some("there is no root"));
-    assert_eq!(error(&["/a/b", "/"]).as_deref(), Some("the znode /a/b has no parent"));
-    assert_eq!(error(&["/", "/a", "/a"]).as_deref(), Some("the znode /a is there twice"));
-    let mut loader = Loader::new(OPTIONS);
-    let znode = |path| loader.decoder().znode(path, None, AclId(3), StatPersisted::default());
-    let (unknown, pathless) =
-        (znode("/"), loader.decoder().znode("nowhere", None, AclId::OPEN, StatPersisted::default()));
-    assert_eq!(loader.insert_loaded(unknown), Err(LoadError::UnknownAcl("/".into())));
-    loader.insert_loaded(loader.decoder().znode("/", None, AclId::OPEN, StatPersisted::default())).expect("a root");
-    loader.insert_loaded(pathless).expect("not yet looked at");
-    assert_eq!(loader.finish_load(Zxid(1)).err(), Some(LoadError::DanglingParent("nowhere".into())));
 }

@@ -175,7 +175,7 @@ pub struct Learner {
     proposed_configurations: VecDeque<(Zxid, Bytes)>,
     /// Of those that are committed before they are in the log: who leads.
     activations: VecDeque<(Zxid, ServerId)>,
-    /// What NEWLEADER brought: it holds with UPTODATE.
+    /// What NEWLEADER brought, unless it is only proposed: it holds with UPTODATE.
     leaders_configuration: Option<Bytes>,
     /// It is being saved.
     awaits_configuration: bool,

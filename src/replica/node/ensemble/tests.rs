@@ -14,7 +14,6 @@ use crate::session::{Sessions, first_id};
 use crate::time::WallTime;
 use crate::tree::{self, Tree};
 use crate::wire::acl::AclList;
-use crate::wire::header::Xid;
 use crate::wire::op::OpCode;
 use crate::wire::request::CreateRequest;
 use crate::zab::LinkId;
@@ -84,16 +83,7 @@ fn creation(session: SessionId, xid: i32, path: &str, data: &[u8]) -> (Vec<u8>, 
     let mut body = Vec::new();
     let create = CreateRequest { path: path.into(), data: Some(data), acl: AclList::OPEN, flags: 0, ttl_ms: -1 };
     create.encode(OpCode::CREATE, &mut body);
-    let write = Write {
-        connection: CONNECTION,
-        session,
-        xid: Xid(xid),
-        op: OpCode::CREATE,
-        identities: Vec::new().into(),
-        body: 0..body.len(),
-        after_read: false,
-        handed: Instant::default(),
-    };
+    let write = Write::alone(CONNECTION, session, xid, OpCode::CREATE, &body);
     (body, ShardItem::Write(write))
 }
 
@@ -363,16 +353,7 @@ fn zookeeper_3526_without_a_leader_those_who_only_read_are_served_and_with_one_a
     let mut body = Vec::new();
     let create = CreateRequest { path: "/a".into(), data: None, acl: AclList::OPEN, flags: 0, ttl_ms: -1 };
     create.encode(OpCode::CREATE, &mut body);
-    let write = Write {
-        connection: CONNECTION,
-        session,
-        xid: Xid(1),
-        op: OpCode::CREATE,
-        identities: Vec::new().into(),
-        body: 0..body.len(),
-        after_read: false,
-        handed: Instant::default(),
-    };
+    let write = Write::alone(CONNECTION, session, 1, OpCode::CREATE, &body);
     let replies = world.ask(1, ShardItem::Write(write), body);
     let [(ReplyKind::Answer(frame), frames)] = replies.as_slice() else { panic!("no answer: {replies:?}") };
     assert_eq!(frames[frame.clone()][16..20], (-119_i32).to_be_bytes(), "NOTREADONLY");
@@ -481,16 +462,7 @@ fn a_sync_waits_until_a_quorum_says_that_this_server_still_leads() {
     let sync = |xid| {
         let mut body = 1_i32.to_be_bytes().to_vec();
         body.extend_from_slice(b"/");
-        let write = Write {
-            connection: CONNECTION,
-            session,
-            xid: Xid(xid),
-            op: OpCode::SYNC,
-            identities: Vec::new().into(),
-            body: 0..body.len(),
-            after_read: false,
-            handed: Instant::default(),
-        };
+        let write = Write::alone(CONNECTION, session, xid, OpCode::SYNC, &body);
         (ShardItem::Write(write), body)
     };
     let (item, body) = sync(1);

@@ -16,14 +16,8 @@ impl World {
         };
         request.encode(&mut body);
         let write = Write {
-            connection: CONNECTION,
-            session,
-            xid: Xid(xid),
-            op: OpCode::RECONFIG,
             identities: vec![crate::wire::acl::Id::new("super", "")].into(),
-            body: 0..body.len(),
-            after_read: false,
-            handed: Instant::default(),
+            ..Write::alone(CONNECTION, session, xid, OpCode::RECONFIG, &body)
         };
         let replies = self.ask(id, ShardItem::Write(write), body);
         let [(ReplyKind::Answer(frame), frames)] = replies.as_slice() else { panic!("no answer: {replies:?}") };
