@@ -89,7 +89,7 @@ mod tests {
             let settings = [("dataDir", "/d")];
             let settings = settings.iter().chain(more);
             let settings: Vec<_> = settings.map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-            load(&Source::Default, &settings, &Machine { cores: vec![0] }).unwrap()
+            load(&Source::Default, &settings, &Machine::with_cores([0])).unwrap()
         };
         let damaged = StorageError::damaged("log.0000000000000001", 8192, "its checksum is wrong");
         let text = storage(&damaged, &config(&[]));

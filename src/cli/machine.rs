@@ -5,6 +5,7 @@ use std::io::{self, Read};
 
 use crate::admin::status::EnvironmentStatus;
 use crate::config::{Machine, parse_core_list};
+use crate::rt::interrupts;
 
 /// The cores that this process may use. Where the kernel does not tell, they are numbered from 0.
 pub(super) fn machine() -> Machine {
@@ -18,7 +19,7 @@ pub(super) fn machine() -> Machine {
         .unwrap_or_else(|| (0..count).collect());
     // A control group may grant the time of fewer cores than it allows to run on.
     cores.truncate(count);
-    Machine { cores }
+    Machine { cores, core_of_disk: interrupts::core_of_disk }
 }
 
 /// For `envi`.

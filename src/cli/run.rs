@@ -263,7 +263,7 @@ mod tests {
 
     fn config(settings: &[(&str, &str)]) -> Result<Config, ConfigError> {
         let settings: Vec<_> = settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        config::load(&Source::Default, &settings, &Machine { cores: vec![0, 1, 2] })
+        config::load(&Source::Default, &settings, &Machine::with_cores([0, 1, 2]))
     }
 
     #[test]

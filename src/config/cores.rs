@@ -3,7 +3,8 @@
 //! With four cores or fewer the replica and the log share one, because a core of their own would take too much from the
 //! shards and a lone write is fastest when they are side by side; with more each has its own. Every other core is a shard.
 //! The first cores go to replica and log: they are the ones that a small machine has, so the layout of a large one is the
-//! small one's, grown.
+//! small one's, grown. Where the disk interrupts one core only, that one comes first: the log waits for the disk there, and what
+//! wakes it does not have to wake another core (`rt/interrupts.rs`; 50 us of a lone write on this project's machine).
 //!
 //! With one or two cores every core is a shard, the first beside replica and log. A lone client is dealt to the first shard, so
 //! that its write meets no core that has to be woken: on this project's machine (2 cores, virtual) a quarter of all lone writes
@@ -52,12 +53,21 @@ pub(super) struct CoreSettings {
 }
 
 impl Cores {
-    /// Lays the threads out over `available`, the cores that this process may run on, in ascending order.
+    /// Lays the threads out over `available`, the cores that this process may run on, in ascending order; `disk` is the core to
+    /// which the interrupts of the log's disk come, if there is one such core.
     ///
     /// # Panics
     /// If `available` is empty: a process runs on something.
-    pub(super) fn lay_out(available: &[usize], settings: &CoreSettings) -> Result<Self, ConfigError> {
+    pub(super) fn lay_out(
+        available: &[usize],
+        disk: Option<usize>,
+        settings: &CoreSettings,
+    ) -> Result<Self, ConfigError> {
         assert!(!available.is_empty(), "no core to run on");
+        // The log's first, and then the others as they are.
+        let disk = disk.filter(|core| available.contains(core));
+        let preferred: Vec<_> =
+            disk.into_iter().chain(available.iter().copied().filter(|&core| Some(core) != disk)).collect();
         let check = |key: &str, core: usize| {
             if available.contains(&core) {
                 return Ok(core);
@@ -70,18 +80,24 @@ impl Cores {
             .key(key))
         };
         let shared = available.len() <= SHARED_CORES_MAX;
+        // Where each has a core of its own it is the log that waits for the disk, not the replica.
+        let (replicas, logs) = match disk {
+            _ if shared => (preferred[0], preferred[0]),
+            Some(_) => (preferred[1], preferred[0]),
+            None => (preferred[0], preferred[1]),
+        };
         let replica = match settings.replica {
             Some(core) => check("zoo.replica.core", core)?,
-            None => available[0],
+            None => replicas,
         };
         let log = match settings.log {
             Some(core) => check("zoo.log.core", core)?,
-            None if shared || settings.replica.is_some_and(|core| core != available[0]) => replica,
-            None => available[1],
+            None if shared || settings.replica.is_some_and(|core| core != replicas) => replica,
+            None => logs,
         };
-        let free: Vec<_> = available.iter().copied().filter(|&core| core != replica && core != log).collect();
+        let free: Vec<_> = preferred.iter().copied().filter(|&core| core != replica && core != log).collect();
         let everywhere = free.is_empty() || available.len() <= SHARD_EVERYWHERE_CORES_MAX;
-        let mut pool = if everywhere { available.to_vec() } else { free };
+        let mut pool = if everywhere { preferred } else { free };
         if let Some(cores) = &settings.shard_cores {
             for &core in cores {
                 check("zoo.shard.cores", core)?;
@@ -130,7 +146,7 @@ mod tests {
     use super::*;
 
     fn lay_out(available: &[usize], settings: CoreSettings) -> Cores {
-        Cores::lay_out(available, &settings).unwrap()
+        Cores::lay_out(available, None, &settings).unwrap()
     }
 
     #[test]
@@ -142,6 +158,27 @@ mod tests {
         assert_eq!(cores(4), Cores { shards: vec![1, 2, 3], replica: 0, log: 0, spin_us: 0 });
         assert_eq!(cores(5), Cores { shards: vec![2, 3, 4], replica: 0, log: 1, spin_us: SPIN_US_DEFAULT });
         assert_eq!(cores(300).shards.len(), SHARDS_MAX);
+    }
+
+    #[test]
+    fn the_log_goes_where_the_disk_interrupts() {
+        let cores =
+            |n: usize, disk| Cores::lay_out(&(0..n).collect::<Vec<_>>(), Some(disk), &CoreSettings::default()).unwrap();
+        assert_eq!(cores(1, 0), Cores { shards: vec![0], replica: 0, log: 0, spin_us: 0 });
+        assert_eq!(cores(2, 1), Cores { shards: vec![1, 0], replica: 1, log: 1, spin_us: 0 });
+        assert_eq!(cores(4, 2), Cores { shards: vec![0, 1, 3], replica: 2, log: 2, spin_us: 0 });
+        assert_eq!(cores(6, 3), Cores { shards: vec![1, 2, 4, 5], replica: 0, log: 3, spin_us: SPIN_US_DEFAULT });
+        assert_eq!(
+            cores(2, 7),
+            Cores { shards: vec![0, 1], replica: 0, log: 0, spin_us: 0 },
+            "a core that is not ours"
+        );
+        let set = CoreSettings { replica: Some(0), log: Some(1), ..Default::default() };
+        assert_eq!(
+            Cores::lay_out(&[0, 1], Some(1), &set).unwrap(),
+            Cores { shards: vec![1, 0], replica: 0, log: 1, spin_us: 0 },
+            "what is said counts more"
+        );
     }
 
     #[test]
@@ -162,7 +199,7 @@ mod tests {
     #[test]
     fn a_core_that_is_not_ours_is_refused() {
         let settings = CoreSettings { log: Some(9), ..Default::default() };
-        let error = Cores::lay_out(&[0, 1, 2, 5], &settings).unwrap_err();
+        let error = Cores::lay_out(&[0, 1, 2, 5], None, &settings).unwrap_err();
         assert_eq!(error.to_string(), "zoo.log.core: this process may not run on core 9; name one of 0-2,5");
     }
 

@@ -262,7 +262,7 @@ mod tests {
 
     fn options(settings: &[(&str, &str)]) -> server::options::Options {
         let settings: Vec<_> = settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        let config = load(&Source::Default, &settings, &Machine { cores: vec![0, 1] }).unwrap();
+        let config = load(&Source::Default, &settings, &Machine::with_cores([0, 1])).unwrap();
         let environment = EnvironmentStatus::default();
         config.server_options(&Start { now: Instant(5), random: [1, 2, 3], environment, has_ipv6: true })
     }
@@ -325,7 +325,7 @@ mod tests {
         ] {
             settings.push((key.to_owned(), value.to_owned()));
         }
-        let config = load(&Source::Default, &settings, &Machine { cores: vec![0, 1] }).unwrap();
+        let config = load(&Source::Default, &settings, &Machine::with_cores([0, 1])).unwrap();
         let environment = EnvironmentStatus::default();
         let options = config.server_options(&Start { now: Instant(5), random: [1, 2, 3], environment, has_ipv6: true });
         assert_eq!((options.server_id, options.shard.leader_serves), (ServerId(2), false));

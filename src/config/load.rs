@@ -38,10 +38,19 @@ pub enum Source {
 }
 
 /// What has to be known about the machine.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Machine {
     /// The cores this process may run on, ascending, at least one.
     pub cores: Vec<usize>,
+    /// The core to which the interrupts of a folder's disk come, if there is one such core.
+    pub core_of_disk: fn(&Path) -> Option<usize>,
+}
+
+impl Machine {
+    /// A machine with these cores, each of them as near to every disk.
+    pub fn with_cores(cores: impl Into<Vec<usize>>) -> Self {
+        Self { cores: cores.into(), core_of_disk: |_| None }
+    }
 }
 
 /// The client port if there is no file.
@@ -182,7 +191,7 @@ fn assemble(
     let security = security::load(&mut settings, secure_listen)?;
     let access = access(&mut settings, &security)?;
     let tree = tree(&mut settings)?;
-    let cores = cores(&mut settings, machine)?;
+    let cores = cores(&mut settings, machine, &storage.data_log_dir)?;
     if tree.extended_types && my_id.is_some_and(|id| id > 254) {
         return Err(ConfigError::new(
             ErrorKind::Conflict,
@@ -811,7 +820,7 @@ fn tree(settings: &mut Settings) -> Result<TreeConfig, ConfigError> {
     })
 }
 
-fn cores(settings: &mut Settings, machine: &Machine) -> Result<Cores, ConfigError> {
+fn cores(settings: &mut Settings, machine: &Machine, log_folder: &Path) -> Result<Cores, ConfigError> {
     let within = |settings: &mut Settings, key: &'static str, least: usize, most: usize, advice: &str| {
         let Some(number) = settings.int(key, advice)? else { return Ok(None) };
         match usize::try_from(number).ok().filter(|number| (least..=most).contains(number)) {
@@ -836,7 +845,7 @@ fn cores(settings: &mut Settings, machine: &Machine) -> Result<Cores, ConfigErro
         spin_us: within(settings, "zoo.spin", 0, SPIN_US_MAX as usize, "give microseconds; 0 never spins")?
             .map(|spin| u32::try_from(spin).expect("checked against SPIN_US_MAX")),
     };
-    Cores::lay_out(&machine.cores, &core_settings).map_err(|error| {
+    Cores::lay_out(&machine.cores, (machine.core_of_disk)(log_folder), &core_settings).map_err(|error| {
         let place = settings
             .iter()
             .find(|(key, _)| error.key.as_deref().map(canonical) == Some(*key))

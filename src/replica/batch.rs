@@ -26,6 +26,13 @@ pub struct Published {
     pub decided: Instant,
 }
 
+impl Published {
+    /// Whether a client of this shard waits for an answer that is in it.
+    pub fn answers(&self, shard: usize) -> bool {
+        self.segments.iter().any(|segment| !segment.replies[shard].is_empty())
+    }
+}
+
 /// Some writes, and the version that holds them.
 pub struct Segment {
     /// The tree after all of its writes.

@@ -156,6 +156,28 @@ impl<T: Send> Sender<T> {
         .await
     }
 
+    /// Sends like [`Sender::send`], but lets a receiver that sleeps sleep on until [`Sender::wake`] is called, which must be soon; one
+    /// that is awake takes the message as it would any other. To wake a core that sleeps costs the waker 20 us on a virtual machine:
+    /// where a client waits for an answer and nobody waits for this message, the answer goes first.
+    pub async fn send_without_waking(&self, message: T) -> Result<(), SendError<T>> {
+        if self.shared.closed.load(Ordering::SeqCst) {
+            return Err(SendError(message));
+        }
+        match self.queue().try_send(message) {
+            Ok(()) => Ok(()),
+            // Room is made by a receiver that is awake.
+            Err(flume::TrySendError::Full(message) | flume::TrySendError::Disconnected(message)) => {
+                self.wake();
+                self.send(message).await
+            }
+        }
+    }
+
+    /// Wakes the receiver if it sleeps.
+    pub fn wake(&self) {
+        self.shared.wake_receiver();
+    }
+
     /// Sends, waiting for room: for plain threads. On an executor it would stop every task.
     pub fn send_blocking(&self, message: T) -> Result<(), SendError<T>> {
         debug_assert!(Local::try_current().is_none(), "a blocking send on an executor");

@@ -13,6 +13,7 @@
 //! | [`ring`] | the data folder on io_uring and O_DIRECT, for the log thread |
 //! | [`faulty`] | a disk that fails on purpose |
 //! | [`selftest`], [`limits`] | what the machine lets us do |
+//! | [`interrupts`] | the core that a disk interrupts |
 //! | [`poller`] | epoll over plain sockets, for the load generator |
 //! | [`clock`], [`signal`] | the time; SIGTERM and its like |
 
@@ -21,6 +22,7 @@ pub mod clock;
 pub mod executor;
 pub mod faulty;
 pub mod inbox;
+pub mod interrupts;
 pub mod limits;
 pub mod listener;
 pub mod poller;

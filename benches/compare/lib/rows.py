@@ -98,6 +98,7 @@ def lone(row, samples):
         return []
     theirs, ours, device = (samples.median("lone", side) for side in ("apache", "zoo", "device"))
     low, high = samples.ratio_spread("lone", over="device")
+    least = device + samples.median("echo", "device")
     return [
         Verdict(
             row.what,
@@ -108,7 +109,8 @@ def lone(row, samples):
             ours <= 1.5 * device,
             f"ratio {low:.2f} to {high:.2f}; device {_between(samples, 'lone', 'us', 'device')}; Apache "
             f"{_between(samples, 'lone', 'us', 'apache')}; ours {_between(samples, 'lone', 'us', 'zoo')}",
-            f"ours is {ours / theirs:.2f} of Apache's",
+            f"ours is {ours / theirs:.2f} of Apache's; the device and a bare TCP echo (two wake-ups of sleeping threads) together take "
+            f"{with_unit(least, 'us')}, of which ours is {ours / least:.2f} ×",
         )
     ]
 

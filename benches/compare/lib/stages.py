@@ -11,6 +11,7 @@ import sys
 from dataclasses import dataclass
 
 import device
+import echo
 from rows import SWEEP
 from sides import NAMES, ROOT, One, Three
 
@@ -111,6 +112,7 @@ class Stages:
             if kind == "zoo":
                 told = device.write_and_sync_us(server.folder, self.times.device)
                 devices.append(min(told.values()))
+                self.samples.add("echo", "device", echo.round_trip_us(self.times.device))
                 for way, median in told.items():
                     self.samples.add(f"device {way}", "device", median)
         self.samples.add("lone", kind, statistics.median(medians))

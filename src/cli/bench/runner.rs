@@ -167,8 +167,6 @@ impl<'a> Runner<'a> {
         let base = Instant::now();
         let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let scratch = format!("{}-{:x}", args.workload.name(), started.as_millis());
-        let control = hosts.iter().map(Control::connect).reduce(|found, next| found.or(next));
-        let control = control.expect("a connect string has at least one host")?;
         let mut workers = Vec::new();
         for thread in 0..args.threads {
             let numbers = (thread..args.connections()).step_by(args.threads as usize);
@@ -183,7 +181,14 @@ impl<'a> Runner<'a> {
                 std::process::exit(130);
             }
         });
-        let mut runner = Self {
+        // The load's connections come first: a server that deals connections out to cores would give the control connection, which
+        // is silent while the load runs, the best place, and a lone client another.
+        let never = AtomicBool::new(false);
+        let works = workers.iter().map(|_| (Opening, Recorder::silent())).collect();
+        together(&mut workers, works, &Plan::strict(&never), |_| {})?;
+        let control = hosts.iter().map(Control::connect).reduce(|found, next| found.or(next));
+        let control = control.expect("a connect string has at least one host")?;
+        Ok(Self {
             args,
             layout: Layout::new(args, &scratch),
             hosts: hosts.to_vec(),
@@ -194,9 +199,7 @@ impl<'a> Runner<'a> {
             base,
             stop,
             _signals: signals.ok(),
-        };
-        runner.all(u64::MAX, true, |_| Opening)?;
-        Ok(runner)
+        })
     }
 
     fn clock(&self) -> u64 {

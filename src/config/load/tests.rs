@@ -32,7 +32,7 @@ impl Zoo {
 
     fn load_with(&self, overrides: &[(&str, &str)]) -> Result<Config, ConfigError> {
         let overrides: Vec<_> = overrides.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        let machine = Machine { cores: vec![0, 1, 2, 3] };
+        let machine = Machine::with_cores([0, 1, 2, 3]);
         load(&Source::File(self.dir.path().join("zoo.cfg")), &overrides, &machine)
     }
 
@@ -57,7 +57,7 @@ fn notices(config: &Config) -> String {
 
 #[test]
 fn nothing_said() {
-    let config = load(&Source::Default, &[], &Machine { cores: vec![0, 1] }).unwrap();
+    let config = load(&Source::Default, &[], &Machine::with_cores([0, 1])).unwrap();
     assert_eq!(config.client.listen.unwrap().to_string(), "127.0.0.1:2181");
     assert_eq!(config.storage.data_dir, std::env::current_dir().unwrap().join("data"));
     assert_eq!(config.client.cnxns_per_address_max, Some(60));
@@ -253,7 +253,7 @@ fn errors_say_where_and_what() {
         let error = Zoo::new(text).error();
         assert!(error.contains(words), "{text:?}: {error}");
     }
-    let error = load(&Source::File("/nowhere/zoo.cfg".into()), &[], &Machine { cores: vec![0] }).unwrap_err();
+    let error = load(&Source::File("/nowhere/zoo.cfg".into()), &[], &Machine::with_cores([0])).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Unreadable);
     assert!(error.to_string().starts_with("/nowhere/zoo.cfg: cannot be read:"), "{error}");
 }
@@ -437,7 +437,7 @@ fn a_dynamic_configuration_file() {
 fn apaches_four_arguments() {
     let source =
         Source::Arguments { port: 2222, data_dir: "/somewhere".into(), tick_ms: Some(500), max_client_cnxns: None };
-    let config = load(&source, &[], &Machine { cores: vec![0] }).unwrap();
+    let config = load(&source, &[], &Machine::with_cores([0])).unwrap();
     assert_eq!(config.client.listen, Some(Listen { host: None, port: 2222 }));
     assert_eq!((config.session.tick_ms, config.client.cnxns_per_address_max), (500, None));
     assert_eq!(config.storage.data_dir, PathBuf::from("/somewhere"));

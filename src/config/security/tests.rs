@@ -7,7 +7,7 @@ fn store(name: &str) -> String {
 
 fn config(settings: &[(&str, &str)]) -> Result<Config, ConfigError> {
     let settings: Vec<_> = settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-    load(&Source::Default, &settings, &Machine { cores: vec![0] })
+    load(&Source::Default, &settings, &Machine::with_cores([0]))
 }
 
 fn error(settings: &[(&str, &str)]) -> String {
@@ -54,7 +54,7 @@ fn users_of_the_login_configuration() {
     let url = format!("=file:{path}");
     assert!(config(&[(key, &url)]).unwrap().security.sasl_users.is_some());
     let flags = format!("-Xmx1g -D{key}={path} -Dzookeeper.{}={}", SASL.0, SASL.1);
-    let by_flags = load_with_flags(&Source::Default, &flags, &[], &Machine { cores: vec![0] }).unwrap().security;
+    let by_flags = load_with_flags(&Source::Default, &flags, &[], &Machine::with_cores([0])).unwrap().security;
     assert!(by_flags.sasl_users.is_some() && by_flags.sasl_scheme);
     // No section: as without the file.
     let (_folder, empty) = jaas("");
