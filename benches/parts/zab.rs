@@ -212,7 +212,10 @@ impl Ensemble {
                 }
                 LearnerAction::Append(zxid, _) => own.logged = zxid,
                 LearnerAction::Commit(zxid) => own.committed = zxid,
-                LearnerAction::Serving { .. } | LearnerAction::ConfigurationSeen { .. } => {}
+                LearnerAction::ConfigurationSeen { is_awaited: true, .. } => own.machine.configuration_saved(NOW),
+                LearnerAction::Serving { .. }
+                | LearnerAction::ConfigurationSeen { .. }
+                | LearnerAction::ConfigurationActivated { .. } => {}
                 other => panic!("a follower asked for {other:?}"),
             }
         }
