@@ -6,10 +6,12 @@
 //! small one's, grown. Where the disk interrupts one core only, that one comes first: the log waits for the disk there, and what
 //! wakes it does not have to wake another core (`rt/interrupts.rs`; 50 us of a lone write on this project's machine).
 //!
-//! With one or two cores every core is a shard, the first beside replica and log. A lone client is dealt to the first shard, so
-//! that its write meets no core that has to be woken: on this project's machine (2 cores, virtual) a quarter of all lone writes
-//! take less than 235 us that way, and 340 us with a single shard on the other core. Pipelined writes gain, too (200,000 to
-//! 260,000 a second against 160,000 to 180,000 on a busy day); pipelined reads lose up to a sixth.
+//! So with two cores there is one shard, and where there is but one core everything is on it, shard and replica as one thread. A second
+//! shard beside replica and log (`zoo.shards=2`) was the layout once. Measured on this project's machine (2 cores, virtual, the clients on
+//! the same two), one shard on the other core against that: pipelined reads 1.6 x, reads of 256 connections with one outstanding 2 x;
+//! durable writes 1.1 x with 32 connections of 32 outstanding, 0.8 x with 256 of 32, the same with fewer; a lone write the same. Two shards
+//! have half as much to do in each turn and so sleep twice as often, and each time that glommio sleeps it interrupts every other core
+//! that runs a thread of this process (membarrier), for which a virtual machine pays dearly.
 
 use super::error::{ConfigError, ErrorKind};
 
@@ -18,9 +20,6 @@ pub const SHARDS_MAX: usize = 256;
 
 /// With this many cores or fewer, replica and log share one, and nothing spins.
 const SHARED_CORES_MAX: usize = 4;
-
-/// With this many cores or fewer, every core is a shard.
-const SHARD_EVERYWHERE_CORES_MAX: usize = 2;
 
 /// Microseconds that a replica or log with a core of its own looks for work before it sleeps, if nothing else is said. A
 /// wake-up across cores costs 5 to 40 us, and to wait as long as the sleep would cost is never worse than twice the best.
@@ -96,15 +95,18 @@ impl Cores {
             None => logs,
         };
         let free: Vec<_> = preferred.iter().copied().filter(|&core| core != replica && core != log).collect();
-        let everywhere = free.is_empty() || available.len() <= SHARD_EVERYWHERE_CORES_MAX;
-        let mut pool = if everywhere { preferred } else { free };
+        // The only core is everybody's; so are two if there are to be more shards than one.
+        let is_crowded = free.is_empty() || available.len() == 2 && settings.shards.is_some_and(|shards| shards > 1);
+        let mut count = free.len().max(1);
+        let mut pool = if is_crowded { preferred } else { free };
         if let Some(cores) = &settings.shard_cores {
             for &core in cores {
                 check("zoo.shard.cores", core)?;
             }
             pool.clone_from(cores);
+            count = pool.len();
         }
-        let count = settings.shards.unwrap_or(pool.len()).min(SHARDS_MAX);
+        let count = settings.shards.unwrap_or(count).min(SHARDS_MAX);
         let shards: Vec<_> = pool.iter().copied().cycle().take(count).collect();
         let spin_us = settings.spin_us.unwrap_or(if shared { 0 } else { SPIN_US_DEFAULT });
         Ok(Self { shards, replica, log, spin_us })
@@ -153,7 +155,9 @@ mod tests {
     fn defaults_follow_the_number_of_cores() {
         let cores = |n: usize| lay_out(&(0..n).collect::<Vec<_>>(), CoreSettings::default());
         assert_eq!(cores(1), Cores { shards: vec![0], replica: 0, log: 0, spin_us: 0 });
-        assert_eq!(cores(2), Cores { shards: vec![0, 1], replica: 0, log: 0, spin_us: 0 });
+        assert_eq!(cores(2), Cores { shards: vec![1], replica: 0, log: 0, spin_us: 0 });
+        let two = lay_out(&[0, 1], CoreSettings { shards: Some(2), ..Default::default() });
+        assert_eq!(two.shards, [0, 1], "the first beside the replica");
         assert_eq!(cores(3), Cores { shards: vec![1, 2], replica: 0, log: 0, spin_us: 0 });
         assert_eq!(cores(4), Cores { shards: vec![1, 2, 3], replica: 0, log: 0, spin_us: 0 });
         assert_eq!(cores(5), Cores { shards: vec![2, 3, 4], replica: 0, log: 1, spin_us: SPIN_US_DEFAULT });
@@ -165,15 +169,11 @@ mod tests {
         let cores =
             |n: usize, disk| Cores::lay_out(&(0..n).collect::<Vec<_>>(), Some(disk), &CoreSettings::default()).unwrap();
         assert_eq!(cores(1, 0), Cores { shards: vec![0], replica: 0, log: 0, spin_us: 0 });
-        assert_eq!(cores(2, 1), Cores { shards: vec![1, 0], replica: 1, log: 1, spin_us: 0 });
+        assert_eq!(cores(2, 1), Cores { shards: vec![0], replica: 1, log: 1, spin_us: 0 });
         assert_eq!(cores(4, 2), Cores { shards: vec![0, 1, 3], replica: 2, log: 2, spin_us: 0 });
         assert_eq!(cores(6, 3), Cores { shards: vec![1, 2, 4, 5], replica: 0, log: 3, spin_us: SPIN_US_DEFAULT });
-        assert_eq!(
-            cores(2, 7),
-            Cores { shards: vec![0, 1], replica: 0, log: 0, spin_us: 0 },
-            "a core that is not ours"
-        );
-        let set = CoreSettings { replica: Some(0), log: Some(1), ..Default::default() };
+        assert_eq!(cores(2, 7), Cores { shards: vec![1], replica: 0, log: 0, spin_us: 0 }, "a core that is not ours");
+        let set = CoreSettings { shards: Some(2), replica: Some(0), log: Some(1), ..Default::default() };
         assert_eq!(
             Cores::lay_out(&[0, 1], Some(1), &set).unwrap(),
             Cores { shards: vec![1, 0], replica: 0, log: 1, spin_us: 0 },

@@ -348,7 +348,7 @@ mod tests {
         assert_eq!(options.storage.snapshots_retained, 3);
         assert_eq!(options.replica.snapshot_txns_max, 100_000);
         assert_eq!(options.replica.snapshot_bytes_max, 4 << 30);
-        assert_eq!(options.cores.shards, [Some(0), Some(1)]);
+        assert_eq!(options.cores.shards, [Some(1)]);
         assert_eq!(options.server_id, ServerId(1));
         assert_eq!(options.shard.about.told.conf.listen_backlog, -1);
     }

@@ -13,6 +13,7 @@ Both kinds are started from the same zoo.cfg. Keys that Apache reads only as Jav
 Environment:
     ZOO_SERVER        the binary of "zoo" (default: target/release/zoo-server of this clone)
     ZOO_APACHE_CP     the class path of "apache" (default: Debian's zookeeper.jar), to compare another release
+    ZOO_TEST_SHARDS   how many shards "zoo" has, where a test does not say (default: what the server does by itself)
     ZOO_TEST_TMP      where the data folders go (default: the system's temporary folder)
 """
 
@@ -119,6 +120,8 @@ class Server:
             "admin.enableServer": "false",
             "4lw.commands.whitelist": "*",
         }
+        if kind == "zoo" and "ZOO_TEST_SHARDS" in os.environ:
+            keys["zoo.shards"] = os.environ["ZOO_TEST_SHARDS"]
         keys.update(config or {})
         self.keys = {key: value for key, value in keys.items() if value is not None}
         self.extra_lines = list(extra_lines)
