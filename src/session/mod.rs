@@ -35,6 +35,10 @@ impl Owner {
     /// these have none, so that they meet no connection's.
     const LEARNER: u64 = 0xFF << 56;
 
+    /// Of a request that came when its session had moved already, and was kept: whatever its session lives on by the time that it is
+    /// looked at, it has moved for this one. No connection has this number: none has a slot of 2^32 - 1.
+    pub const MOVED: Self = Self(u64::MAX);
+
     /// A learner's link, behind which its client's connection is.
     pub const fn learner(link: u32) -> Self {
         Self(Self::LEARNER | link as u64)
@@ -353,6 +357,9 @@ impl Sessions {
         let session = self.by_id.get_mut(&id).ok_or(SessionError::Unknown)?;
         if session.closing {
             return Err(SessionError::Closing);
+        }
+        if owner == Owner::MOVED {
+            return Err(SessionError::Moved);
         }
         if *session.owner.get_or_insert(owner) == owner { Ok(()) } else { Err(SessionError::Moved) }
     }

@@ -308,7 +308,7 @@ impl Replica {
         while let Some(stalled) = self.stalled.front() {
             let has_room = match stalled {
                 Stalled::Item(bodies, item) => self.has_room_for(bodies, item),
-                Stalled::Forwarded(link, request) => self.has_room_for_forwarded(*link, request),
+                Stalled::Forwarded(_, request) => self.has_room_for_forwarded(request),
             };
             if !has_room {
                 break;

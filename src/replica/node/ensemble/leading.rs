@@ -52,18 +52,20 @@ struct Link {
 pub(in crate::replica) struct LearnerRequest {
     pub(in crate::replica) request: ForwardedRequest,
     pub(in crate::replica) identities: Vec<Id<'static>>,
+    /// The learner's link; or [`Owner::MOVED`], if the session had moved when this came.
+    pub(in crate::replica) owner: Owner,
 }
 
 impl LearnerRequest {
     /// As the pipeline takes it.
-    fn request(&self, link: LinkId) -> Request<'_> {
+    fn request(&self) -> Request<'_> {
         Request {
             session: self.request.session,
             xid: Xid(self.request.cxid),
             op: self.request.op,
             body: &self.request.body,
             identities: &self.identities,
-            owner: Owner::learner(link.0),
+            owner: self.owner,
         }
     }
 
@@ -228,7 +230,8 @@ impl Replica {
             LeaderAction::Commit { through } => self.committed(through),
             LeaderAction::Activate { membership, designated } => self.activate_as_leader(now, membership, designated),
             LeaderAction::Request { link, request, identities } => {
-                self.handle_forwarded(now, link, LearnerRequest { request, identities });
+                let owner = Owner::learner(link.0);
+                self.handle_forwarded(now, link, LearnerRequest { request, identities, owner });
             }
             LeaderAction::Revalidate { link, session, timeout_ms } => {
                 let owner = Owner::learner(link.0);
@@ -313,10 +316,16 @@ impl Replica {
     }
 
     /// A learner's client wants something.
-    fn handle_forwarded(&mut self, now: Now, link: LinkId, request: LearnerRequest) {
-        if self.stalled.is_empty() && self.has_room_for_forwarded(link, &request) {
+    fn handle_forwarded(&mut self, now: Now, link: LinkId, mut request: LearnerRequest) {
+        if self.stalled.is_empty() && self.has_room_for_forwarded(&request) {
             self.process_forwarded(now, link, &request);
             return;
+        }
+        // While it waits its client may come back to this learner, and the link own the session again: what the client asked for before
+        // it left must not come behind what it asked for elsewhere (seed 196353).
+        let owner = self.pipeline.sessions().owner(request.request.session);
+        if owner.is_some_and(|owner| owner != request.owner) {
+            request.owner = Owner::MOVED;
         }
         self.stalled_bytes += request.len();
         self.stalled.push_back(Stalled::Forwarded(link, request));
@@ -335,8 +344,8 @@ impl Replica {
     }
 
     /// As for a shard's item; but its client has to be answered by a transaction, so on a full disk it waits for room for that.
-    pub(in crate::replica) fn has_room_for_forwarded(&self, link: LinkId, learner: &LearnerRequest) -> bool {
-        !self.is_deciding() || self.has_room_for_write(&learner.request(link))
+    pub(in crate::replica) fn has_room_for_forwarded(&self, learner: &LearnerRequest) -> bool {
+        !self.is_deciding() || self.has_room_for_write(&learner.request())
     }
 
     pub(in crate::replica) fn process_forwarded(&mut self, now: Now, link: LinkId, learner: &LearnerRequest) {
@@ -350,7 +359,7 @@ impl Replica {
             }
             return;
         }
-        let request = learner.request(link);
+        let request = learner.request();
         self.show_quorum(request.op);
         let frame_start = self.open.frames.len();
         let mut sink = Sink { log: &mut self.record, reply: &mut self.open.frames, changes: &mut self.open.changes };

@@ -592,6 +592,48 @@ fn forwarded_requests_that_wait_for_room_are_bounded() {
     assert!(replica.stalled.is_empty(), "nobody waits for their answers any more");
 }
 
+/// A client asks through one learner, goes to another one and comes back. What it had asked for first comes to the leader when it has gone,
+/// and waits there for room until it is back: its session has moved for it all the same (the simulator's seed 196353).
+#[test]
+fn what_waits_for_room_when_its_session_has_moved_is_refused_though_the_session_comes_back() {
+    let mut world = World::new();
+    world.run(2_000);
+    let session = world.open_session(1);
+    let (_, _, first) = world.links[&1];
+    let (_, _, second) = world.links[&2];
+    let packet = |kind, data| {
+        let mut packet = Vec::new();
+        crate::wire::quorum::QuorumPacket::with_data(kind, Zxid(-1), data).encode(&mut packet);
+        packet
+    };
+    let (body, item) = creation(session, 7, "/late", b"data");
+    let ShardItem::Write(write) = item else { panic!("a creation is a write") };
+    let body = Bytes::from(body[write.body].to_vec());
+    let request = crate::wire::quorum::ForwardedRequest { session, cxid: 7, op: OpCode::CREATE, body };
+    let late = packet(crate::wire::quorum::PacketType::REQUEST, request.to_bytes());
+    let revalidate = || {
+        let data = crate::wire::quorum::revalidate_to_bytes(session, 30_000);
+        packet(crate::wire::quorum::PacketType::REVALIDATE, data)
+    };
+    let now = world.now();
+    for is_late in [true, false] {
+        world.room(3, 0, true);
+        let leader = world.servers.get_mut(&3).unwrap();
+        if is_late {
+            leader.handle(now, Event::LinkBytes(second, revalidate()));
+        }
+        leader.handle(now, Event::LinkBytes(first, late.clone()));
+        assert_eq!(leader.stalled.len(), 1, "it waits for room");
+        leader.handle(now, Event::LinkBytes(first, revalidate()));
+        world.room(3, u64::MAX, false);
+        world.run(500);
+        let leader = &world.servers[&3];
+        assert!(leader.stalled.is_empty());
+        let is_done = leader.pipeline.view().znode("/late").is_some();
+        assert_eq!(is_done, !is_late, "what did not come late is done");
+    }
+}
+
 /// 2845: what a leader had proposed and nobody took is in its memory and its log when it comes back, and neither may keep it.
 #[test]
 fn zookeeper_2845_what_only_an_earlier_leader_has_goes_when_it_follows() {
