@@ -149,6 +149,8 @@ impl<T: Send> Sender<T> {
                 }
                 if !last_try {
                     self.want_room(cx);
+                    // It may sleep on what was sent without waking it.
+                    self.wake();
                 }
             }
             Poll::Pending
@@ -445,7 +447,37 @@ impl Doorbell {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rt::executor::{Options, spawn, spawn_local, yield_now};
+    use crate::rt::executor::{Options, sleep, spawn, spawn_local, yield_now};
+
+    /// What lies there unannounced is announced at the latest when someone waits for room behind it.
+    #[test]
+    fn a_full_inbox_of_unannounced_messages_is_taken() {
+        let (sender, mut receiver) = channel(2);
+        let (to_main, from_executor) = std::sync::mpsc::channel();
+        let receiving = spawn("receives", None, Options::default(), move || async move {
+            let mut taken = Vec::new();
+            while receiver.recv_many(&mut taken, 8).await.is_ok() {
+                to_main.send(taken.len()).expect("somebody listens");
+            }
+        })
+        .expect("starts");
+        let sending = spawn("sends", None, Options::default(), move || async move {
+            // The receiver sleeps by now, or will find them: both must end well.
+            sleep(Duration::from_millis(20)).await;
+            sender.send_without_waking(1).await.expect("room");
+            sender.send_without_waking(2).await.expect("room");
+            sender.send(3).await.expect("taken in the end");
+            sender.send_without_waking(4).await.expect("taken");
+            sender.wake();
+            while !sender.is_empty() {
+                sleep(Duration::from_millis(1)).await;
+            }
+        })
+        .expect("starts");
+        sending.join().expect("ends well");
+        receiving.join().expect("ends well");
+        assert_eq!(from_executor.iter().last(), Some(4), "all were taken");
+    }
 
     #[test]
     fn an_executor_receives_from_a_thread_in_order() {
