@@ -322,11 +322,12 @@ impl World {
             let index = records.partition_point(|record| record.zxid < first);
             index.checked_sub(1).map_or(base, |index| records[index].zxid)
         });
+        let log_id = self.random.next();
+        // Makes what was read durable, too: a start that fails here promises nothing (seed 316441).
+        let core = LogCore::open(disk, self.storage_options(), &recovered.tail, log_id)?;
         let is_rotten = std::mem::take(&mut self.servers[server].is_rotten);
         let verdict = self.ledger.recovered(server, base, records, is_rotten);
         self.check(verdict);
-        let log_id = self.random.next();
-        let core = LogCore::open(disk, self.storage_options(), &recovered.tail, log_id)?;
         let now = self.servers[server].clock.now(self.now);
         let id = if self.plan.is_ensemble() { server_id(server) } else { server_id(0) };
         let mut sessions = Sessions::new(self.plan.tick_ms, first_id(id, now.wall));
