@@ -1,6 +1,5 @@
 //! What `cargo bench` times and `benches/counts` counts works: each of the parts (`benches/parts`) does each of its works a few
 //! times here, with the checks that they have of their own. The benches are not run by `tests/run`, and stopped working unnoticed once.
-#![allow(unreachable_pub, reason = "the modules of a test have no other users than each other")]
 
 #[path = "../benches/parts/mod.rs"]
 mod parts;

@@ -314,21 +314,6 @@ pub async fn yield_now() {
     .await;
 }
 
-/// Lets what is ready of the same executor run once, without a look at the rings: for what comes right behind, not for work that goes
-/// on (see [`yield_now`]).
-pub async fn give_way() {
-    let mut has_given = false;
-    poll_fn(|cx| {
-        if has_given {
-            return Poll::Ready(());
-        }
-        has_given = true;
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
-}
-
 /// The future's output, or `None` after `limit`.
 pub async fn timeout<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
     async { Some(future.await) }

@@ -122,17 +122,18 @@ pub struct Sender<T> {
 impl<T: Send> Sender<T> {
     /// Sends if there is room.
     pub fn try_send(&self, message: T) -> Result<(), TrySendError<T>> {
+        self.put(message).inspect(|()| self.wake())
+    }
+
+    /// The same, and wakes nobody.
+    fn put(&self, message: T) -> Result<(), TrySendError<T>> {
         if self.shared.closed.load(Ordering::SeqCst) {
             return Err(TrySendError::Closed(message));
         }
-        match self.queue().try_send(message) {
-            Ok(()) => {
-                self.shared.wake_receiver();
-                Ok(())
-            }
-            Err(flume::TrySendError::Full(message)) => Err(TrySendError::Full(message)),
-            Err(flume::TrySendError::Disconnected(message)) => Err(TrySendError::Closed(message)),
-        }
+        self.queue().try_send(message).map_err(|error| match error {
+            flume::TrySendError::Full(message) => TrySendError::Full(message),
+            flume::TrySendError::Disconnected(message) => TrySendError::Closed(message),
+        })
     }
 
     /// Sends, waiting for room: for tasks of an executor. Tasks that wait are not served in order.
@@ -162,16 +163,11 @@ impl<T: Send> Sender<T> {
     /// that is awake takes the message as it would any other. To wake a core that sleeps costs the waker 20 us on a virtual machine:
     /// where a client waits for an answer and nobody waits for this message, the answer goes first.
     pub async fn send_without_waking(&self, message: T) -> Result<(), SendError<T>> {
-        if self.shared.closed.load(Ordering::SeqCst) {
-            return Err(SendError(message));
-        }
-        match self.queue().try_send(message) {
+        match self.put(message) {
             Ok(()) => Ok(()),
+            Err(TrySendError::Closed(message)) => Err(SendError(message)),
             // Room is made by a receiver that is awake.
-            Err(flume::TrySendError::Full(message) | flume::TrySendError::Disconnected(message)) => {
-                self.wake();
-                self.send(message).await
-            }
+            Err(TrySendError::Full(message)) => self.send(message).await,
         }
     }
 
@@ -447,7 +443,7 @@ impl Doorbell {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rt::executor::{Options, sleep, spawn, spawn_local, yield_now};
+    use crate::rt::executor::{Options, spawn, spawn_local, yield_now};
 
     /// What lies there unannounced is announced at the latest when someone waits for room behind it.
     #[test]
@@ -462,16 +458,13 @@ mod tests {
         })
         .expect("starts");
         let sending = spawn("sends", None, Options::default(), move || async move {
-            // The receiver sleeps by now, or will find them: both must end well.
-            sleep(Duration::from_millis(20)).await;
+            while !sender.shared.waiting.load(Ordering::SeqCst) {
+                yield_now().await;
+            }
             sender.send_without_waking(1).await.expect("room");
             sender.send_without_waking(2).await.expect("room");
             sender.send(3).await.expect("taken in the end");
             sender.send_without_waking(4).await.expect("taken");
-            sender.wake();
-            while !sender.is_empty() {
-                sleep(Duration::from_millis(1)).await;
-            }
         })
         .expect("starts");
         sending.join().expect("ends well");

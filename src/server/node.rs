@@ -229,12 +229,8 @@ impl Server {
             alarm: Some(alarm.clone()),
             ..executor::Options::default()
         };
-        // Where the first shard and the replica share a core they share an executor, too: what they tell each other is then a call,
-        // not a thread that is woken.
-        let is_shared = options.cores.replica.is_some() && options.cores.shards.first() == Some(&options.cores.replica);
         let wiring = Wiring {
             shards: to_shards.clone(),
-            first_shard_is_here: is_shared,
             shared: shared.clone(),
             log: to_log,
             tick: Duration::from_millis(u64::from((options.shard.tick_ms / 4).clamp(20, 500))),
@@ -242,6 +238,9 @@ impl Server {
             recovery,
             ensemble,
         };
+        // Where the first shard and the replica share a core they share an executor, too: what they tell each other is then a call,
+        // not a thread that is woken.
+        let is_shared = options.cores.replica.is_some() && options.cores.shards.first() == Some(&options.cores.replica);
         let replica = move || replica_shell::run(replica, replica_inbox, wiring);
         let (mut with_shard, mut executors) = (None, Vec::new());
         if is_shared {

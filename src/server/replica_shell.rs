@@ -14,7 +14,7 @@ use crate::quorum::{HostPort, Membership};
 use crate::replica::event::Reloaded;
 use crate::replica::message::{Part, Question, Standing, ToShard};
 use crate::replica::{Action, Event, Now, Replica};
-use crate::rt::executor::{give_way, timeout, yield_now};
+use crate::rt::executor::{timeout, yield_now};
 use crate::rt::inbox::{Receiver, Sender};
 use crate::rt::listener::Listener;
 use crate::rt::{clock, process};
@@ -38,8 +38,6 @@ const INBOX_TAKE_MAX: usize = 1024;
 /// What the shell holds beside the replica.
 pub(super) struct Wiring {
     pub(super) shards: Vec<Sender<ToShardInbox>>,
-    /// Whether the first of them runs on the replica's own executor.
-    pub(super) first_shard_is_here: bool,
     pub(super) log: Sender<LogCommand>,
     /// How often the replica is told that time has passed, at the least.
     pub(super) tick: Duration,
@@ -65,7 +63,7 @@ const MEMBER_TICK: Duration = Duration::from_millis(50);
 
 /// Runs the replica until the server stops or the log fails.
 pub(super) async fn run(mut replica: Replica, mut inbox: Receiver<ToReplicaInbox>, wiring: Wiring) {
-    let Wiring { shards, first_shard_is_here, log, tick: pace, drain_timeout, recovery, ensemble, shared } = wiring;
+    let Wiring { shards, log, tick: pace, drain_timeout, recovery, ensemble, shared } = wiring;
     let tick = if ensemble.is_some() { pace.min(MEMBER_TICK) } else { pace };
     let mut doors = None;
     let peers = ensemble.map(|ensemble| {
@@ -74,7 +72,7 @@ pub(super) async fn run(mut replica: Replica, mut inbox: Receiver<ToReplicaInbox
     });
     let started = clock::now();
     let watch = Stopwatch::new(recovery, started);
-    let mut hands = Hands { shards, first_shard_is_here, to_wake: Vec::new(), log, watch, peers, doors, shared };
+    let mut hands = Hands { shards, to_wake: Vec::new(), log, watch, peers, doors, shared };
     let mut messages = Vec::with_capacity(INBOX_TAKE_MAX);
     let mut next_tick = started + tick;
     let mut next_log_tick = started + pace;
@@ -160,7 +158,6 @@ pub(super) async fn run(mut replica: Replica, mut inbox: Receiver<ToReplicaInbox
 /// Everything that the replica acts through.
 struct Hands {
     shards: Vec<Sender<ToShardInbox>>,
-    first_shard_is_here: bool,
     /// Shards that have been sent something for which none of their clients waits, and may still sleep.
     to_wake: Vec<usize>,
     log: Sender<LogCommand>,
@@ -276,13 +273,8 @@ impl Hands {
         if let Some(peers) = &self.peers {
             peers.flush();
         }
-        if !self.to_wake.is_empty() {
-            if self.first_shard_is_here {
-                // A lone write's answer, before the wake-ups of those who have nobody to answer.
-                give_way().await;
-            }
-            self.to_wake.drain(..).for_each(|shard| self.shards[shard].wake());
-        }
+        // Behind the wake-ups of those who have somebody to answer.
+        self.to_wake.drain(..).for_each(|shard| self.shards[shard].wake());
     }
 
     /// Says which version shards are about to get, before one of them can show it to a client.

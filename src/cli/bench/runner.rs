@@ -139,6 +139,20 @@ struct Made {
     has_scratch: bool,
 }
 
+/// Lets every worker do a finite work, in silence.
+fn all<W: Work + Send>(
+    workers: &mut [Worker],
+    until: u64,
+    is_strict: bool,
+    work: impl FnMut(usize) -> W,
+) -> Result<(), Failure> {
+    let never = AtomicBool::new(false);
+    let works = (0..workers.len()).map(work).map(|work| (work, Recorder::silent())).collect();
+    let plan = Plan { until, pace: None, stop: &never, strict: is_strict };
+    together(workers, works, &plan, |_| {})?;
+    Ok(())
+}
+
 struct Runner<'a> {
     args: &'a LoadArgs,
     layout: Layout,
@@ -183,9 +197,7 @@ impl<'a> Runner<'a> {
         });
         // The load's connections come first: a server that deals connections out to cores would give the control connection, which
         // is silent while the load runs, the best place, and a lone client another.
-        let never = AtomicBool::new(false);
-        let works = workers.iter().map(|_| (Opening, Recorder::silent())).collect();
-        together(&mut workers, works, &Plan::strict(&never), |_| {})?;
+        all(&mut workers, u64::MAX, true, |_| Opening)?;
         let control = hosts.iter().map(Control::connect).reduce(|found, next| found.or(next));
         let control = control.expect("a connect string has at least one host")?;
         Ok(Self {
@@ -211,18 +223,14 @@ impl<'a> Runner<'a> {
         connections.for_each(|connection| connection.limit(outstanding as usize));
     }
 
-    /// Lets every worker do a finite work, in silence.
+    /// Lets every worker of the run do a finite work, in silence.
     fn all<W: Work + Send>(
         &mut self,
         until: u64,
         is_strict: bool,
         work: impl FnMut(usize) -> W,
     ) -> Result<(), Failure> {
-        let never = AtomicBool::new(false);
-        let works = (0..self.workers.len()).map(work).map(|work| (work, Recorder::silent())).collect();
-        let plan = Plan { until, pace: None, stop: &never, strict: is_strict };
-        together(&mut self.workers, works, &plan, |_| {})?;
-        Ok(())
+        all(&mut self.workers, until, is_strict, work)
     }
 
     /// Makes or removes many znodes.
