@@ -240,7 +240,7 @@ impl<'a> Answer<'a> {
         self.may(znode, Perms::READ)?;
         self.leave(request, WatchKind::Child);
         out.put_len(znode.num_children());
-        znode.children().for_each(|name| out.put_ustring(name));
+        znode.visit_children(|name| out.put_ustring(name));
         Ok(znode)
     }
 

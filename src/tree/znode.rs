@@ -4,6 +4,7 @@
 //! the znode's own copies in older versions, its parent's entry for it, a session's list, the events for watchers. So a
 //! change of the stat copies neither.
 
+use std::hint::black_box;
 use std::sync::Arc;
 
 use super::acl_table::AclId;
@@ -135,6 +136,29 @@ impl Znode {
         self.children.iter().map(Entry::key)
     }
 
+    /// Shows the names of its children to `visit`, in no particular order: for those who want them all.
+    ///
+    /// A name lies two steps from the map: in the child's path, which the parent's entry points to. Of very many children
+    /// neither is in a cache, and one name after the other would wait for memory twice. So some are taken together, and
+    /// each step is made for all of them, so that the processor waits for all of them at once.
+    pub fn visit_children(&self, mut visit: impl FnMut(&str)) {
+        const TOGETHER: usize = 32;
+        let mut children = self.children.iter();
+        loop {
+            let mut entries: [Option<&ChildName>; TOGETHER] = [None; TOGETHER];
+            entries.iter_mut().zip(&mut children).for_each(|(entry, child)| *entry = Some(child));
+            let entries = entries.iter().map_while(|entry| *entry);
+            let mut paths: [&str; TOGETHER] = [""; TOGETHER];
+            let count = paths.iter_mut().zip(entries).map(|(path, entry)| *path = &entry.0).count();
+            let paths = &paths[..count];
+            black_box(paths.iter().fold(0, |sum, path| sum ^ path.as_bytes().last().expect("a path is not empty")));
+            paths.iter().for_each(|path| visit(name_in(path)));
+            if count < TOGETHER {
+                return;
+            }
+        }
+    }
+
     /// How many children it has.
     pub fn num_children(&self) -> usize {
         self.children.len()
@@ -204,6 +228,12 @@ pub(super) fn split_path(path: &str) -> Option<(&str, &str)> {
     }
 }
 
+/// The name at the end of a path.
+fn name_in(path: &str) -> &str {
+    let slash = path.rfind('/').expect("a path has a slash");
+    &path[slash + 1..]
+}
+
 impl Clone for Znode {
     /// Only for the map, which puts the clone in the place of the original: the two have one map of children.
     fn clone(&self) -> Self {
@@ -239,8 +269,7 @@ impl Entry for ChildName {
     type Key = str;
 
     fn key(&self) -> &str {
-        let slash = self.0.rfind('/').expect("a path has a slash");
-        &self.0[slash + 1..]
+        name_in(&self.0)
     }
 
     fn hash(key: &str, seed: u64) -> u64 {

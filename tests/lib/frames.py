@@ -345,7 +345,8 @@ class Socket:
     """A TCP connection that is read frame by frame."""
 
     def __init__(self, host, port, timeout=5.0):
-        self.pending = b""
+        # Grows in place: a frame of many chunks would be copied at each of them.
+        self.pending = bytearray()
         self.ended = False
         try:
             self.sock = socket.create_connection((host, port), timeout=timeout)
@@ -372,12 +373,12 @@ class Socket:
         deadline = time.monotonic() + timeout
         while True:
             if len(self.pending) >= 4:
-                length = struct.unpack(">i", self.pending[:4])[0]
+                (length,) = struct.unpack_from(">i", self.pending)
                 if length < 0 or length > 1 << 28:
                     return CLOSED
                 if len(self.pending) >= 4 + length:
-                    payload = self.pending[4:4 + length]
-                    self.pending = self.pending[4 + length:]
+                    payload = bytes(memoryview(self.pending)[4:4 + length])
+                    del self.pending[:4 + length]
                     return payload
             if self.ended:
                 return CLOSED

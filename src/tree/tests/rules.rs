@@ -461,3 +461,23 @@ fn a_walk_pauses_and_goes_on() {
     assert_eq!(seen, walk.version().iter().map(|znode| znode.path().to_string()).collect());
     assert!(walk.visit(|_| panic!("there is no more")));
 }
+
+#[test]
+fn names_of_children_that_are_taken_together_are_all_of_them() {
+    let mut world = World::new();
+    let mut have = 0;
+    world.create("/a", "");
+    for count in [0, 1, 2, 31, 32, 33, 64, 100] {
+        while have < count {
+            world.create(&format!("/a/n{have}"), "");
+            have += 1;
+        }
+        let mut together = Vec::new();
+        world.znode("/a").visit_children(|name| together.push(name.to_owned()));
+        assert!(together.iter().eq(world.znode("/a").children()), "{count} in the same order");
+        together.sort();
+        let mut wanted: Vec<String> = (0..count).map(|at| format!("n{at}")).collect();
+        wanted.sort();
+        assert_eq!(together, wanted);
+    }
+}
