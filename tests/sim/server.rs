@@ -24,7 +24,7 @@ use zoo_server::replica::message::{Standing, ToShard};
 use zoo_server::session::{Sessions, first_id};
 use zoo_server::storage::StorageError;
 use zoo_server::storage::core::{Command, LogCore, Report};
-use zoo_server::storage::disk::Disk;
+use zoo_server::storage::disk::{Disk, DiskError};
 use zoo_server::storage::image::ImageSource;
 use zoo_server::storage::log::{Batch, BatchBuilder, LogIndex};
 use zoo_server::storage::recovery;
@@ -162,6 +162,8 @@ pub struct Process {
     pub dials: BTreeMap<DialId, Option<StreamId>>,
     /// Records that went to the log since the last snapshot.
     pub logged_since_snapshot: u64,
+    /// Whether its log has said that the disk is full.
+    pub is_full: bool,
     /// What the disk was asked to save as currentEpoch and has not answered, and what it has saved last.
     saving: VecDeque<Option<Epoch>>,
     current: Option<Epoch>,
@@ -267,6 +269,7 @@ impl World {
                     links: BTreeMap::new(),
                     dials: BTreeMap::new(),
                     logged_since_snapshot: 0,
+                    is_full: false,
                     saving: VecDeque::new(),
                     current: None,
                 };
@@ -756,15 +759,27 @@ impl World {
                     self.tell_replica(server, Event::LogDurable(through));
                 }
                 Report::Room { admit_through, full } => {
+                    // On a full disk no snapshot can be written: what comes behind it counts (seed 324954).
+                    if full || process.is_full {
+                        process.logged_since_snapshot = 0;
+                    }
+                    process.is_full = full;
                     let admit_through = admit_through + SESSION_RESERVE_BYTES;
                     self.tell_replica(server, Event::LogRoom { admit_through, full });
                 }
                 Report::SnapshotDone(done) => {
                     process.logged_since_snapshot = 0;
                     self.figures.snapshots += 1;
+                    self.trace(|| format!("server {server} has written its snapshot of {}", done.zxid));
                     self.tell_replica(server, Event::SnapshotDone(done.zxid));
                 }
-                Report::SnapshotFailed { zxid, .. } => self.tell_replica(server, Event::SnapshotDone(zxid)),
+                Report::SnapshotFailed { zxid, ref error } => {
+                    if matches!(error, StorageError::Disk(DiskError::Full { .. })) {
+                        process.logged_since_snapshot = 0;
+                    }
+                    self.trace(|| format!("server {server} has not written its snapshot of {zxid}: {error}"));
+                    self.tell_replica(server, Event::SnapshotDone(zxid));
+                }
                 Report::Purged { .. } => {}
                 Report::Truncated { through } => {
                     self.ledger.truths[server].truncate(through);
