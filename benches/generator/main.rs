@@ -3,6 +3,7 @@
 //! ```sh
 //! cargo bench --bench generator
 //! cargo bench --bench generator -- --rounds 5 --seconds 5
+//! cargo bench --bench generator -- --serve        # only the responder, until its input ends: what latency costs without a server
 //! ```
 //!
 //! Prints what it drives a second, and what that is for each second of processor time that it was given, which does not suffer
@@ -27,6 +28,9 @@ struct Args {
     /// Seconds of each, after one of warm-up.
     #[arg(long, default_value_t = 3)]
     seconds: u64,
+    /// Measures nothing: the responder alone, on any core. Prints where it listens, and ends with its standard input.
+    #[arg(long)]
+    serve: bool,
     /// Passed by cargo; without meaning here.
     #[arg(long, hide = true)]
     bench: bool,
@@ -37,6 +41,9 @@ const ROWS: [(&str, u32, u32); 4] = [("get", 32, 32), ("get", 32, 128), ("set", 
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    if args.serve {
+        return serve();
+    }
     let cores = cores().expect("this process runs somewhere");
     let (ours, theirs) = (cores[0], *cores.last().expect("there is one"));
     if ours == theirs {
@@ -64,6 +71,25 @@ fn main() -> ExitCode {
         }
     }
     if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Answers until whoever started it closes its standard input.
+fn serve() -> ExitCode {
+    let responder = match Responder::start(None, Character::default()) {
+        Ok(responder) => responder,
+        Err(error) => {
+            eprintln!("generator: the responder does not start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    println!("{}", responder.address());
+    match std::io::copy(&mut std::io::stdin(), &mut std::io::sink()) {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("generator: standard input: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Requests a second, and for each second of the generator's processor time.

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import device
 import echo
+from responder import Responder
 from rows import SWEEP
 from sides import NAMES, ROOT, One, Three
 
@@ -196,9 +197,26 @@ class Stages:
         latency = result["latency_us"]
         self.samples.add("rate-p99", kind, latency["p99"])
         self.samples.add("rate-p999", kind, latency["p999"])
+        if kind == "zoo":
+            self._least(server, number)
         self.say(
             f"{'rate':14} {kind:7} {result['per_second']:>8,.0f} /s  p50 {latency['p50']:,.0f} us  p99 {latency['p99']:,.0f} us  "
             f"p99.9 {latency['p999']:,.0f} us  max {latency['max']:,.0f} us"
+        )
+
+    def _least(self, server, number):
+        """What the same load sees of a server that does nothing, and fio of the device."""
+        with Responder() as nothing:
+            result = self._mix(nothing, f"rate nothing {number}", self.rate, self.times.rate / 3)
+        least = result["latency_us"]
+        self.samples.add("rate-p99", "nothing", least["p99"])
+        self.samples.add("rate-p999", "nothing", least["p999"])
+        p99, p995 = device.tail_us(server.folder, self.times.device)
+        self.samples.add("device p99", "device", p99)
+        self.samples.add("device p99.5", "device", p995)
+        self.say(
+            f"{'rate':14} nothing {result['per_second']:>8,.0f} /s  p50 {least['p50']:,.0f} us  p99 {least['p99']:,.0f} us  "
+            f"p99.9 {least['p999']:,.0f} us  max {least['max']:,.0f} us; the device's write p99 {p99:,.0f} us, p99.5 {p995:,.0f} us"
         )
 
     def _snapshots(self, server, kind, number):
