@@ -48,48 +48,26 @@ def _spread(samples, name, unit):
     return f"ratio {low:.2f} to {high:.2f}; Apache {_between(samples, name, unit, 'apache')}; ours {_between(samples, name, unit, 'zoo')}"
 
 
-def at_least(times, unit="/s"):
-    """Ours divided by Apache's, which should be at least so much."""
+def _against_apache(unit, shown, wanted, is_met):
+    """Ours divided by Apache's: how that is shown, what is wanted of it in words, and whether it is met."""
 
     def judge(row, samples):
         if not samples.has(row.name, "apache", "zoo"):
             return []
+        theirs, ours = (with_unit(samples.median(row.name, side), unit) for side in ("apache", "zoo"))
         ratio = samples.ratio(row.name)
-        return [
-            Verdict(
-                row.what,
-                with_unit(samples.median(row.name, "apache"), unit),
-                with_unit(samples.median(row.name, "zoo"), unit),
-                f"{ratio:.1f} ×",
-                f"at least {times} ×",
-                ratio >= times,
-                _spread(samples, row.name, unit),
-            )
-        ]
+        spread = _spread(samples, row.name, unit)
+        return [Verdict(row.what, theirs, ours, shown.format(ratio), wanted, is_met(ratio), spread)]
 
     return judge
+
+
+def at_least(times, unit="/s"):
+    return _against_apache(unit, "{:.1f} ×", f"at least {times} ×", lambda ratio: ratio >= times)
 
 
 def at_most(part, words, unit):
-    """Ours divided by Apache's, which should be at most so much."""
-
-    def judge(row, samples):
-        if not samples.has(row.name, "apache", "zoo"):
-            return []
-        ratio = samples.ratio(row.name)
-        return [
-            Verdict(
-                row.what,
-                with_unit(samples.median(row.name, "apache"), unit),
-                with_unit(samples.median(row.name, "zoo"), unit),
-                f"{ratio:.3f}",
-                words,
-                ratio <= part,
-                _spread(samples, row.name, unit),
-            )
-        ]
-
-    return judge
+    return _against_apache(unit, "{:.3f}", words, lambda ratio: ratio <= part)
 
 
 def fixed_rate(part, words):
