@@ -111,7 +111,8 @@ pub struct Options {
     /// `zookeeper.forceSnapshotSync` of a leader: always send a snapshot.
     pub force_snapshot_sync: bool,
     /// Of a learner, for one attempt: hide what it has, so that the leader sends a snapshot. Set it after an
-    /// [`LearnerAction::Abandon`] that asks for it. Such a learner does not count in the leader's epoch quorum.
+    /// [`LearnerAction::Abandon`] that asks for it, for the same leader. Such a learner does not count in the leader's epoch quorum,
+    /// so it must not come like this to one that still has to win its epoch.
     pub want_snapshot: bool,
 }
 

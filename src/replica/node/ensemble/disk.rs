@@ -140,11 +140,7 @@ impl Replica {
         };
         self.forget_snapshot();
         if self.is_present(role) {
-            self.ensemble.as_deref_mut().expect("it was there just now").want_snapshot = true;
-            self.stand_down(
-                now,
-                "the log does not reach back to where the leader wants it cut: its whole state is needed",
-            );
+            self.come_back_for_the_state(now, "the log does not reach back to where the leader wants it cut");
         }
     }
 

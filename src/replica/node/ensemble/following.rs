@@ -206,12 +206,24 @@ impl Replica {
                         following.zab.touches(&touched);
                     }
                 }
-                LearnerAction::Abandon { why, want_snapshot } => {
-                    self.ensemble.as_deref_mut().expect("a learner has an ensemble").want_snapshot = want_snapshot;
-                    self.stand_down(now, &why);
-                }
+                LearnerAction::Abandon { why, want_snapshot: true } => self.come_back_for_the_state(now, &why),
+                LearnerAction::Abandon { why, want_snapshot: false } => self.stand_down(now, &why),
             }
         }
+    }
+
+    /// What the leader sends does not fit what is here: it is asked for its whole state, over a new connection and without an
+    /// election.
+    ///
+    /// Who hides its history counts for nobody who has yet to win the epoch. That leader has won it, with this server's true
+    /// history if it needed that; the next one might have to win it with this server's alone (seed 452268: two members were left,
+    /// and each second attempt failed as this one hid its history, each other one as it did not).
+    pub(super) fn come_back_for_the_state(&mut self, now: Now, why: &str) {
+        let ensemble = self.ensemble.as_deref_mut().expect("a learner has an ensemble");
+        let Role::Following(following) = &ensemble.role else { panic!("only a learner is sent what does not fit") };
+        ensemble.want_snapshot = true;
+        ensemble.designated = Some(following.zab.leader());
+        self.stand_down(now, &format!("{why}: its whole state is needed"));
     }
 
     /// The leader's state has come in whole.

@@ -117,11 +117,11 @@ pub(super) struct Ensemble {
     pub(super) fruitless: u32,
     /// How often in a row it turned to a leader and was not served.
     pub(super) unserved: u32,
-    /// The last leader's records did not fit: the next is asked for its whole state.
+    /// The leader's records did not fit: it is followed again, and asked for its whole state.
     pub(super) want_snapshot: bool,
     /// Configurations that are being saved.
     pub(super) configuring: u32,
-    /// The server that a reconfiguration named as the leader: it is followed without an election.
+    /// The server that a reconfiguration named as the leader, or whose state is needed: it is followed without an election.
     pub(super) designated: Option<ServerId>,
 }
 

@@ -15,10 +15,9 @@ use crate::replica::node::Replica;
 use crate::wire::op::OpCode;
 
 impl Ensemble {
-    /// Takes the server that a reconfiguration named as leader, if that can be followed: a server leads only with a vote.
+    /// Takes the server that is to be followed without an election, if that can be: a server leads only with a vote.
     pub(super) fn take_designated(&mut self) -> Option<ServerId> {
-        let my_id = self.options.my_id;
-        self.designated.take().filter(|leader| *leader != my_id || self.options.membership.is_participant(my_id))
+        self.designated.take().filter(|leader| self.options.membership.is_participant(*leader))
     }
 
     /// Whether it is an observer by the configuration that holds; who is not named there follows without a vote.

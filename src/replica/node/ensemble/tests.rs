@@ -243,7 +243,8 @@ impl World {
                     self.events.push_back((id, Event::Installed(version.zxid())));
                     self.events.push_back((id, Event::LogRoom { admit_through: u64::MAX / 2, full: false }));
                 }
-                Action::Truncate(_) => panic!("there is nothing to truncate"),
+                // No log here reaches back so far.
+                Action::Truncate(_) => self.events.push_back((id, Event::TruncateImpossible)),
             }
         }
     }
@@ -662,6 +663,37 @@ fn zookeeper_2845_what_only_an_earlier_leader_has_goes_when_it_follows() {
     assert_eq!(world.standings(), [Standing::Following, Standing::Leading, Standing::Following]);
     let tree = world.servers[&3].pipeline.view();
     assert!(tree.znode("/lost").is_none() && tree.znode("/kept").is_some() && tree.znode("/new").is_some());
+    assert_eq!(tree.digest(), world.servers[&2].pipeline.view().digest());
+}
+
+/// A log that does not reach back to where the leader wants it cut has to be replaced. Its server must not look for another leader
+/// with that wish: without its true history the only other one that is left would never have a quorum (seed 452268).
+#[test]
+fn a_log_that_cannot_be_cut_is_replaced_though_only_two_are_left() {
+    let mut world = World::new();
+    world.run(2_000);
+    let session = world.open_session(3);
+    world.create(3, session, 1, "/kept");
+    world.up = BTreeSet::from([3]);
+    let (bodies, item) = creation(session, 2, "/lost", b"data");
+    let now = world.now();
+    world.servers.get_mut(&3).unwrap().handle(now, Event::Shard(ShardBatch { bodies, items: vec![item] }));
+    world.run(500);
+    world.up = BTreeSet::from([1, 2]);
+    for id in [1, 2] {
+        let dial = world.links.remove(&id).unwrap().0;
+        world.events.push_back((id, Event::LeaderLost(dial)));
+    }
+    world.run(5_000);
+    assert_eq!(world.standings()[1], Standing::Leading);
+    world.up = BTreeSet::from([2]);
+    world.run(30_000);
+    assert_ne!(world.standings()[1], Standing::Leading, "it has lost its followers");
+    world.up = BTreeSet::from([2, 3]);
+    world.run(5_000);
+    assert_eq!(world.standings()[1..], [Standing::Leading, Standing::Following]);
+    let tree = world.servers[&3].pipeline.view();
+    assert!(tree.znode("/lost").is_none() && tree.znode("/kept").is_some());
     assert_eq!(tree.digest(), world.servers[&2].pipeline.view().digest());
 }
 
