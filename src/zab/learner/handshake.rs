@@ -9,6 +9,10 @@ use crate::wire::jute::Reader;
 use crate::wire::quorum::{LearnerInfo, PROTOCOL_VERSION, PacketType, QuorumPacket};
 use crate::zab::EPOCH_MAX;
 
+/// Where no history ends, so that every leader sends its whole state. Zero would not do: a leader at whose epochs' starts nothing
+/// was ever written is there itself, and would send a DIFF.
+const HIDDEN: Zxid = Zxid(-1);
+
 impl Learner {
     /// The connection to the leader stands (and is authenticated).
     pub fn connected(&mut self, now: Instant) {
@@ -70,7 +74,7 @@ impl Learner {
     /// ACKEPOCH, with the epoch of the history, or -1 for "do not count me".
     fn acknowledge_epoch(&mut self, current: Option<Epoch>) {
         // A learner that hides its history must not help to elect a leader that may have less.
-        let (current, last) = if self.options.want_snapshot { (None, Zxid::ZERO) } else { (current, self.last_logged) };
+        let (current, last) = if self.options.want_snapshot { (None, HIDDEN) } else { (current, self.last_logged) };
         let current = current.map_or(-1, |epoch| i32::try_from(epoch.0).unwrap_or(-1));
         self.phase = LearnerPhase::AwaitPlan;
         let data = Bytes::copy_from_slice(&current.to_be_bytes());

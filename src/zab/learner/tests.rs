@@ -263,7 +263,7 @@ fn zk4925_a_learner_that_wants_a_snapshot_hides_its_history_and_does_not_count()
     learner.packet(NOW, leader_info(START));
     actions(&mut learner);
     learner.epochs_saved(NOW, EPOCH, Epoch(4));
-    let reply = QuorumPacket::with_data(PacketType::ACKEPOCH, Zxid::ZERO, Bytes::from_static(&[0xff; 4]));
+    let reply = QuorumPacket::with_data(PacketType::ACKEPOCH, Zxid(-1), Bytes::from_static(&[0xff; 4]));
     assert_eq!(actions(&mut learner), [LearnerAction::Send(reply)]);
     let caused = feed(&mut learner, [packet(PacketType::DIFF, zxid(4, 9))]);
     assert!(is_abandoned(&caused, "no history was told"), "{caused:?}");

@@ -474,16 +474,25 @@ impl Replica {
 
     /// Gives the present role up: what was decided stays, what was not is in the log and may be decided by the next leader.
     pub(super) fn stand_down(&mut self, now: Now, why: &str) {
-        let was_serving = self.is_deciding() || self.is_forwarding();
         let ensemble = self.ensemble.as_deref_mut().expect("only members stand down");
         let role = std::mem::replace(&mut ensemble.role, Role::Settling);
+        // A leader that has been removed decides nothing more, and still has the clients that it served.
+        let was_serving = match &role {
+            Role::Leading(leading) => leading.is_established,
+            Role::Following(following) => following.is_serving,
+            Role::Settling | Role::Looking => false,
+        };
         let mut held = std::mem::take(&mut ensemble.held);
+        let next = ensemble.designated.map_or_else(
+            || "an election begins".to_owned(),
+            |leader| format!("server {} is the leader without an election", leader.0),
+        );
         match role {
             Role::Settling => {}
             Role::Looking => panic!("who looks for a leader has no role to give up"),
             Role::Leading(mut leading) => {
                 let led_ms = now.instant.since(leading.since).as_millis() as u64;
-                tracing::warn!(why, led_ms, "this server leads no longer: an election begins");
+                tracing::warn!(why, led_ms, "this server leads no longer: {next}");
                 let ensemble = self.ensemble.as_deref_mut().expect("it was there just now");
                 if !leading.is_established {
                     ensemble.fruitless = ensemble.fruitless.saturating_add(1);
@@ -496,7 +505,7 @@ impl Replica {
             Role::Following(mut following) => {
                 let followed_ms = now.instant.since(following.since).as_millis() as u64;
                 let leader = following.zab.leader().0;
-                tracing::warn!(why, leader, followed_ms, "this server follows no longer: an election begins");
+                tracing::warn!(why, leader, followed_ms, "this server follows no longer: {next}");
                 if following.dial_at.is_none() {
                     self.actions.push_back(Action::HangUp(following.dial));
                 }

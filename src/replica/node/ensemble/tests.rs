@@ -39,6 +39,8 @@ struct World {
     refused: BTreeMap<i64, u32>,
     events: VecDeque<(i64, Event)>,
     told: BTreeMap<i64, Vec<ToShard>>,
+    /// What the shards of each have heard last of how it stands.
+    stood: BTreeMap<i64, Standing>,
     /// By server: where the snapshots stand that it has asked for, with the number of their sessions.
     snapshots: BTreeMap<i64, Vec<(Zxid, usize)>>,
 }
@@ -113,6 +115,7 @@ impl World {
             refused: BTreeMap::new(),
             events: VecDeque::new(),
             told: BTreeMap::new(),
+            stood: BTreeMap::new(),
             snapshots: BTreeMap::new(),
         };
         for id in 1..=3 {
@@ -187,7 +190,12 @@ impl World {
                     }
                 }
                 Action::SaveEpochs { .. } => self.events.push_back((id, Event::EpochsSaved)),
-                Action::ToShard(_, message) => self.told.entry(id).or_default().push(message),
+                Action::ToShard(_, message) => {
+                    if let ToShard::Standing(standing, _) = &message {
+                        self.stood.insert(id, *standing);
+                    }
+                    self.told.entry(id).or_default().push(message);
+                }
                 Action::Notify { to, bytes } => {
                     self.events.push_back((to.0, Event::Notification { from: ServerId(id), bytes: bytes.to_vec() }));
                 }
@@ -695,6 +703,44 @@ fn a_log_that_cannot_be_cut_is_replaced_though_only_two_are_left() {
     let tree = world.servers[&3].pipeline.view();
     assert!(tree.znode("/lost").is_none() && tree.znode("/kept").is_some());
     assert_eq!(tree.digest(), world.servers[&2].pipeline.view().digest());
+}
+
+/// The same where the leader has nothing at all: to hide a history must not look like having none.
+#[test]
+fn a_log_that_cannot_be_cut_is_replaced_by_the_state_of_a_leader_that_has_none() {
+    let mut world = World::new();
+    world.run(2_000);
+    assert_eq!(world.standings()[2], Standing::Leading);
+    // The first that is ever written comes to nobody else.
+    world.up = BTreeSet::from([3]);
+    let connect = ShardItem::Connect(Connect {
+        connection: CONNECTION,
+        session: SessionId::NONE,
+        password: None,
+        timeout_ms: 30_000,
+        last_zxid_seen: Zxid::ZERO,
+        handed: Instant::default(),
+    });
+    let now = world.now();
+    world
+        .servers
+        .get_mut(&3)
+        .unwrap()
+        .handle(now, Event::Shard(ShardBatch { bodies: Vec::new(), items: vec![connect] }));
+    world.run(500);
+    world.up = BTreeSet::from([1, 2]);
+    for id in [1, 2] {
+        let dial = world.links.remove(&id).unwrap().0;
+        world.events.push_back((id, Event::LeaderLost(dial)));
+    }
+    world.run(5_000);
+    assert_eq!(world.standings()[1], Standing::Leading);
+    world.up = BTreeSet::from([2]);
+    world.run(30_000);
+    assert_ne!(world.standings()[1], Standing::Leading, "it has lost its followers");
+    world.up = BTreeSet::from([2, 3]);
+    world.run(5_000);
+    assert_eq!(world.standings()[1..], [Standing::Leading, Standing::Following]);
 }
 
 /// 4541, 4712, 4502: whoever leaves a role still has records on their way to its disk. It votes with what it has applied only when

@@ -103,6 +103,19 @@ fn a_leader_that_is_removed_is_followed_by_the_one_that_it_names_and_follows_it(
     world.create(2, session, 1, "/a");
 }
 
+/// Its clients have to hear of it: the others will end their sessions, and give what they held to others.
+#[test]
+fn a_leader_that_is_removed_and_alone_serves_nobody() {
+    let mut world = led();
+    // Whom it turns to hangs up on it.
+    world.refused.insert(3, 0);
+    let (err, _) = world.reconfig(3, 1, None, Some("3"));
+    assert_eq!(err, 0);
+    world.up = BTreeSet::from([3]);
+    world.run(500);
+    assert_eq!((world.servers[&3].standing(), world.stood[&3]), (Standing::Looking, Standing::Looking));
+}
+
 #[test]
 fn a_follower_observes_and_votes_again() {
     let mut world = led();
