@@ -83,6 +83,7 @@ impl Cut {
             disk.sync_directory()?;
         }
         begin_segment(disk, sequence, new_len, log_id, link, records)?;
+        disk.sync_directory()?;
         // From here on the log is cut.
         for entry in disk.list()? {
             if segment_sequence(&entry.name).is_some_and(|other| other > link.sequence && other != sequence) {
@@ -100,13 +101,19 @@ impl Cut {
 /// before void. Nothing is under way on any file.
 ///
 /// # Errors
-/// As the disk's. The folder then holds either all that was before, or the snapshot and the new log.
-pub(super) fn replace(disk: &mut dyn Disk, zxid: Zxid, log_id: u64, new_len: u64) -> Result<LogTail, StorageError> {
+/// As the disk's. The folder then holds either all that was before, or the snapshot and the new log, with which the next start
+/// goes on.
+pub(super) fn replace(disk: &mut dyn Disk, zxid: Zxid, log_id: u64, new_len: u64) -> Result<Replaced, StorageError> {
     let last = disk.list()?.iter().filter_map(|entry| segment_sequence(&entry.name)).max();
     // A number above 1 tells a log that replaced another from one that began in an empty folder.
     let sequence = last.unwrap_or(0).max(1) + 1;
-    begin_segment(disk, sequence, new_len, log_id, Position::start(log_id, zxid), None)?;
-    // From here on only the snapshot and the new log count.
+    match begin_segment(disk, sequence, new_len, log_id, Position::start(log_id, zxid), None) {
+        Err(StorageError::Disk(error @ DiskError::Full { .. })) => return Ok(Replaced::NoRoom(error)),
+        begun => begun?,
+    }
+    // From here on only the snapshot and the new log count: without room for what follows (a directory may need some) there is no
+    // way back.
+    disk.sync_directory()?;
     disk.rename(&installed_name(zxid), &snapshot_name(zxid))?;
     for entry in disk.list()? {
         let void = segment_sequence(&entry.name).is_some_and(|other| other != sequence)
@@ -119,7 +126,15 @@ pub(super) fn replace(disk: &mut dyn Disk, zxid: Zxid, log_id: u64, new_len: u64
     disk.sync_directory()?;
     let index = LogIndex::read(disk)?;
     let replay = index.replay(zxid)?;
-    finish(disk, replay)
+    Ok(Replaced::By(finish(disk, replay)?))
+}
+
+/// What came of replacing a log.
+pub(super) enum Replaced {
+    /// The new log.
+    By(LogTail),
+    /// There was no room for it, and all is as before.
+    NoRoom(DiskError),
 }
 
 /// Reads to the log's end.
@@ -219,7 +234,8 @@ fn front_of(frame: &Frame<'_>, to: Zxid) -> Option<BatchBuilder> {
     (!front.is_empty()).then_some(front)
 }
 
-/// Makes a segment that continues `link` with these records or none, and puts it in its place in one step.
+/// Makes a segment that continues `link` with these records or none, and puts it in its place in one step, which the next sync of
+/// the folder makes durable. Without room for it nothing has changed.
 fn begin_segment(
     disk: &mut dyn Disk,
     sequence: u64,
@@ -258,7 +274,6 @@ fn begin_segment(
         return Err(error.into());
     }
     disk.rename(NEW_NAME, &name)?;
-    disk.sync_directory()?;
     Ok(())
 }
 
@@ -298,15 +313,15 @@ impl LogCore {
     /// Begins the new log behind a snapshot that is durable under its [`installed_name`], and tells.
     pub(super) fn do_replace(&mut self, disk: &mut dyn Disk, zxid: Zxid, log_id: u64) -> Result<(), StorageError> {
         self.let_go(disk)?;
-        match replace(disk, zxid, log_id, self.options.segment_len) {
-            Ok(tail) => {
+        match replace(disk, zxid, log_id, self.options.segment_len)? {
+            Replaced::By(tail) => {
                 self.go_on(disk, &tail)?;
                 self.count_anew();
                 self.reports.push_back(Report::Installed { zxid });
                 Ok(())
             }
-            Err(StorageError::Disk(error @ DiskError::Full { .. })) => {
-                // Before anything became void: the old log is whole, and was only let go of.
+            Replaced::NoRoom(error) => {
+                // The old log is whole, and was only let go of.
                 remove(disk, &installed_name(zxid))?;
                 let index = LogIndex::read(disk)?;
                 let replay = index.replay(self.segments.last().map_or(self.end.zxid, |&(_, base)| base))?;
@@ -318,7 +333,6 @@ impl LogCore {
                 self.reports.push_back(Report::InstallFailed { zxid, error: error.into() });
                 Ok(())
             }
-            Err(error) => Err(error),
         }
     }
 
@@ -351,7 +365,7 @@ impl LogCore {
         self.spare = old.spare;
         self.zeros = old.zeros;
         self.room_told = (0, false);
-        self.mark_now = true;
+        self.mark_now = Some(self.durable.zxid);
         Ok(())
     }
 

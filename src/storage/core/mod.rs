@@ -94,7 +94,8 @@ pub struct LogCore {
     marker_exists: bool,
     marker_counter: u64,
     marked: Position,
-    mark_now: bool,
+    /// A marker is due for the log through here, or further.
+    mark_now: Option<Zxid>,
     appended_since_tick: bool,
 
     /// What waits for everything that was appended before, and through which zxid that is.
@@ -164,6 +165,8 @@ impl LogCore {
     /// # Errors
     /// As the disk's.
     pub fn open(disk: &mut dyn Disk, options: Options, tail: &LogTail, log_id: u64) -> Result<Self, StorageError> {
+        // The names that recovery has read may not be durable: what is void by them must not go before they are.
+        disk.sync_directory()?;
         let options = options.checked();
         let log_id = tail.log_id.unwrap_or(log_id);
         let end = match tail.log_id {
@@ -256,7 +259,7 @@ impl LogCore {
             marker_exists,
             marker_counter: tail.marker_counter,
             marked,
-            mark_now: false,
+            mark_now: None,
             appended_since_tick: false,
             controls: VecDeque::new(),
             snapshot_waiting: None,
@@ -357,7 +360,9 @@ impl LogCore {
     fn handle_tick(&mut self) {
         self.retry_full = true;
         let idle = !self.appended_since_tick && self.is_quiet();
-        self.mark_now |= idle && self.durable.zxid > self.marked.zxid;
+        if idle && self.durable.zxid > self.marked.zxid {
+            self.mark_now = Some(self.durable.zxid);
+        }
         self.zeros_pay |= idle;
         self.appended_since_tick = false;
     }
@@ -533,7 +538,8 @@ impl LogCore {
         if append.opening
             && let Some(segment) = &mut self.current
         {
-            segment.opened = true;
+            // Without syncs it is not durably in use yet.
+            segment.opened = self.options.force_sync;
         }
         self.durable = append.after;
         if self.options.force_sync {
@@ -626,7 +632,12 @@ impl LogCore {
             Background::ZeroSync { sequence } => self.complete_zero_sync(sequence),
             Background::Reserve => self.complete_reserve(),
             Background::RetiredSync => self.complete_retired(),
-            Background::LogSync(through) => self.synced = through,
+            Background::LogSync(through) => {
+                self.synced = through;
+                if let Some(segment) = self.current.as_mut().filter(|segment| segment.sequence == through.sequence) {
+                    segment.opened = true;
+                }
+            }
             Background::Marker(marker) => {
                 self.keep_buffer(block);
                 self.marked = marker.through;
@@ -636,7 +647,7 @@ impl LogCore {
 
     /// Carries out the first of the controls. Whether there is more that needs no completion.
     fn do_control(&mut self, disk: &mut dyn Disk) -> Result<bool, StorageError> {
-        if self.sync_log(disk)? {
+        if self.sync_log(disk, self.durable.zxid)? {
             return Ok(false);
         }
         match self.controls.pop_front() {
@@ -657,9 +668,11 @@ impl LogCore {
         Ok(true)
     }
 
-    /// Makes the log durable through `durable`, if it is not. Whether an operation was started for it.
-    fn sync_log(&mut self, disk: &mut dyn Disk) -> Result<bool, DiskError> {
-        if self.synced == self.durable {
+    /// Makes the log durable, if it is not so through this zxid. Whether an operation was started for it.
+    ///
+    /// Not through its end: while the load goes on, that would never be reached.
+    fn sync_log(&mut self, disk: &mut dyn Disk, through: Zxid) -> Result<bool, DiskError> {
+        if self.synced == self.durable || self.synced.zxid >= through {
             return Ok(false);
         }
         if self.do_retired(disk)? {
@@ -676,13 +689,11 @@ impl LogCore {
 
     /// Writes a marker if one is due. Whether an operation was started.
     fn do_marker(&mut self, disk: &mut dyn Disk) -> Result<bool, DiskError> {
-        if !self.mark_now {
-            return Ok(false);
-        }
-        if self.sync_log(disk)? {
+        let Some(through) = self.mark_now else { return Ok(false) };
+        if self.sync_log(disk, through)? {
             return Ok(true);
         }
-        self.mark_now = false;
+        self.mark_now = None;
         if self.synced.zxid <= self.marked.zxid || self.synced.sequence == 0 {
             return Ok(false);
         }
@@ -718,7 +729,9 @@ impl LogCore {
 
     fn do_close(&mut self, disk: &mut dyn Disk) -> Result<bool, DiskError> {
         self.give_up_snapshot(disk)?;
-        self.mark_now |= self.durable.zxid > self.marked.zxid;
+        if self.durable.zxid > self.marked.zxid {
+            self.mark_now = Some(self.durable.zxid);
+        }
         if self.do_marker(disk)? {
             return Ok(false);
         }

@@ -196,7 +196,7 @@ impl LogCore {
             }
             Stage::Publish if job.install.is_some() => Ok(Work::Done),
             Stage::Publish if self.durable.zxid < job.info.zxid => Ok(Work::UnderWay),
-            Stage::Publish => Ok(if self.sync_log(disk)? { Work::UnderWay } else { Work::Done }),
+            Stage::Publish => Ok(if self.sync_log(disk, job.info.zxid)? { Work::UnderWay } else { Work::Done }),
         }
     }
 
