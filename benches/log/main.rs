@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand, ValueEnum};
 use criterion::{BenchmarkId, Criterion, Throughput};
+use zoo_server::rt::interrupts::core_of_disk;
+use zoo_server::rt::limits::spawn_thread;
 use zoo_server::rt::ring::Durability;
 use zoo_server::storage::core::Options;
 use zoo_server::storage::log::segment_name;
@@ -83,7 +85,16 @@ fn main() {
     if !arguments.iter().any(|argument| argument == "append" || argument == "read" || argument == "help") {
         return criterion();
     }
-    match Args::parse().work {
+    let work = Args::parse().work;
+    let (Work::Append { folder, .. } | Work::Read { folder, .. }) = &work;
+    // Where the server has its log thread: on the core that the disk interrupts, if it is only one. Elsewhere each completion has
+    // to wake another core, and the kernel lets a thread of real-time priority stay where it began.
+    let core = core_of_disk(folder);
+    spawn_thread("zoo-log", core, move || run(work)).expect("a thread can begin").join().expect("it ends");
+}
+
+fn run(work: Work) {
+    match work {
         Work::Append { folder, frame, seconds, ahead, form, segment, prepared, snapshot_mib } => {
             let form = form.map(|form| match form {
                 Form::Dsync => Durability::WriteThrough,
