@@ -65,14 +65,7 @@ impl Writes {
             answered: 0,
         };
         writes.step();
-        let connect = Connect {
-            connection: CONNECTION,
-            session: SessionId::NONE,
-            password: None,
-            timeout_ms: 30_000,
-            last_zxid_seen: Zxid::ZERO,
-            handed: Instant::default(),
-        };
+        let connect = Connect::anew(CONNECTION, 30_000);
         writes.told(ShardBatch { bodies: Vec::new(), items: vec![ShardItem::Connect(connect)] });
         assert_ne!(writes.session, SessionId::NONE, "no session was opened");
         writes

@@ -114,6 +114,20 @@ pub struct Connect {
     pub handed: Instant,
 }
 
+impl Connect {
+    /// A wish for a new session, by a client that has seen nothing yet.
+    pub fn anew(connection: ConnectionId, timeout_ms: i32) -> Self {
+        Self {
+            connection,
+            session: SessionId::NONE,
+            password: None,
+            timeout_ms,
+            last_zxid_seen: Zxid::ZERO,
+            handed: Instant::default(),
+        }
+    }
+}
+
 /// A request that is not answered by the shard.
 #[derive(Debug)]
 pub struct Write {

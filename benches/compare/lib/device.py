@@ -7,6 +7,7 @@ through (DSYNC). The quicker of the two is the limit.
 import json
 import os
 import subprocess
+from contextlib import contextmanager
 
 WAYS = {"write + fdatasync": ["--fdatasync=1"], "DSYNC": ["--sync=dsync"]}
 FILE_LEN = "64m"
@@ -35,10 +36,20 @@ def _run(file, seconds, words):
     return json.loads(done.stdout[done.stdout.index("{") :])["jobs"][0]
 
 
-def write_and_sync_us(folder, seconds):
-    """Median of one durable write of 4 KiB, in microseconds, by the way it was done."""
+@contextmanager
+def _scratch(folder):
+    """A file that is gone behind the block."""
     file = os.path.join(folder, "fio.dat")
     try:
+        yield file
+    finally:
+        if os.path.exists(file):
+            os.remove(file)
+
+
+def write_and_sync_us(folder, seconds):
+    """Median of one durable write of 4 KiB, in microseconds, by the way it was done."""
+    with _scratch(folder) as file:
         medians = {}
         for way, words in WAYS.items():
             job = _run(file, seconds, words)
@@ -47,17 +58,10 @@ def write_and_sync_us(folder, seconds):
                 nanos += job["sync"]["lat_ns"]["percentile"]["50.000000"]
             medians[way] = nanos / 1000
         return medians
-    finally:
-        if os.path.exists(file):
-            os.remove(file)
 
 
 def tail_us(folder, seconds):
     """What one durable write of 4 KiB (DSYNC) in a hundred, and in two hundred, takes at least, in microseconds."""
-    file = os.path.join(folder, "fio.dat")
-    try:
+    with _scratch(folder) as file:
         told = _run(file, seconds, WAYS["DSYNC"])["write"]["clat_ns"]["percentile"]
         return told["99.000000"] / 1000, told["99.500000"] / 1000
-    finally:
-        if os.path.exists(file):
-            os.remove(file)

@@ -197,12 +197,12 @@ class Stages:
         latency = result["latency_us"]
         self.samples.add("rate-p99", kind, latency["p99"])
         self.samples.add("rate-p999", kind, latency["p999"])
-        if kind == "zoo":
-            self._least(server, number)
         self.say(
             f"{'rate':14} {kind:7} {result['per_second']:>8,.0f} /s  p50 {latency['p50']:,.0f} us  p99 {latency['p99']:,.0f} us  "
             f"p99.9 {latency['p999']:,.0f} us  max {latency['max']:,.0f} us"
         )
+        if kind == "zoo":
+            self._least(server, number)
 
     def _least(self, server, number):
         """What the same load sees of a server that does nothing, and fio of the device."""

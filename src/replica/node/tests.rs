@@ -55,14 +55,7 @@ fn items(items: Vec<ShardItem>, bodies: Vec<u8>) -> Event {
 }
 
 fn open_session(replica: &mut Replica) -> SessionId {
-    let connect = Connect {
-        connection: CONNECTION,
-        session: SessionId::NONE,
-        password: None,
-        timeout_ms: 30_000,
-        last_zxid_seen: Zxid::ZERO,
-        handed: Instant::default(),
-    };
+    let connect = Connect::anew(CONNECTION, 30_000);
     replica.handle(at(0), items(vec![ShardItem::Connect(connect)], Vec::new()));
     let told = run(replica, at(0));
     let opened = told.iter().find_map(|message| match message {

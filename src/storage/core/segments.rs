@@ -88,21 +88,15 @@ impl LogCore {
         true
     }
 
-    /// Whether the segment in use has its first frame, of which nobody has waited for the sync (`forceSync=no`).
-    fn is_begun_without_sync(&self) -> bool {
-        let begun = self.current.as_ref().is_some_and(|current| current.sequence == self.durable.sequence);
-        !self.options.force_sync && begun
-    }
-
     /// Reserves the next segment if there is none. Whether an operation was started.
     pub(super) fn do_reserve(&mut self, disk: &mut dyn Disk) -> Result<bool, DiskError> {
         // The one before must be durably in use: recovery takes a segment behind an unused one for a loss.
         let opened = self.current.as_ref().is_none_or(|current| current.opened);
         let may = self.retry_full && opened;
-        if self.retry_full && !opened && matches!(self.next, Next::Absent) && self.is_begun_without_sync() {
-            let file = self.current.as_ref().expect("it is not opened").file;
-            self.submit_background(disk, file, Operation::Sync, Background::LogSync(self.durable))?;
-            return Ok(true);
+        if self.retry_full && !opened && matches!(self.next, Next::Absent) {
+            // With `forceSync=no` nobody has waited for its sync.
+            let begun = self.current.as_ref().is_some_and(|current| current.sequence == self.durable.sequence);
+            return if begun { self.sync_log(disk, self.durable.zxid) } else { Ok(false) };
         }
         match mem::replace(&mut self.next, Next::Absent) {
             Next::Absent if may => {}

@@ -39,6 +39,8 @@ struct World {
     refused: BTreeMap<i64, u32>,
     events: VecDeque<(i64, Event)>,
     told: BTreeMap<i64, Vec<ToShard>>,
+    /// No log reaches back to where it could be cut.
+    logs_begin_late: bool,
     /// What the shards of each have heard last of how it stands.
     stood: BTreeMap<i64, Standing>,
     /// By server: where the snapshots stand that it has asked for, with the number of their sessions.
@@ -115,6 +117,7 @@ impl World {
             refused: BTreeMap::new(),
             events: VecDeque::new(),
             told: BTreeMap::new(),
+            logs_begin_late: false,
             stood: BTreeMap::new(),
             snapshots: BTreeMap::new(),
         };
@@ -251,8 +254,8 @@ impl World {
                     self.events.push_back((id, Event::Installed(version.zxid())));
                     self.events.push_back((id, Event::LogRoom { admit_through: u64::MAX / 2, full: false }));
                 }
-                // No log here reaches back so far.
-                Action::Truncate(_) => self.events.push_back((id, Event::TruncateImpossible)),
+                Action::Truncate(_) if self.logs_begin_late => self.events.push_back((id, Event::TruncateImpossible)),
+                Action::Truncate(_) => panic!("there is nothing to truncate"),
             }
         }
     }
@@ -289,18 +292,37 @@ impl World {
     }
 
     fn open_session_for(&mut self, id: i64, timeout_ms: i32) -> SessionId {
-        let connect = Connect {
-            connection: CONNECTION,
-            session: SessionId::NONE,
-            password: None,
-            timeout_ms,
-            last_zxid_seen: Zxid::ZERO,
-            handed: Instant::default(),
-        };
+        let connect = Connect::anew(CONNECTION, timeout_ms);
         match self.ask(id, ShardItem::Connect(connect), Vec::new()).as_slice() {
             [(ReplyKind::Opened { session, .. }, _)] => *session,
             other => panic!("no session on server {id}: {other:?}"),
         }
+    }
+
+    /// Server 3, which leads, does this alone, and is gone; the others elect 2.
+    fn leave_behind(&mut self, bodies: Vec<u8>, item: ShardItem) {
+        self.up = BTreeSet::from([3]);
+        let now = self.now();
+        self.servers.get_mut(&3).unwrap().handle(now, Event::Shard(ShardBatch { bodies, items: vec![item] }));
+        self.run(500);
+        self.up = BTreeSet::from([1, 2]);
+        for id in [1, 2] {
+            let dial = self.links.remove(&id).unwrap().0;
+            self.events.push_back((id, Event::LeaderLost(dial)));
+        }
+        self.run(5_000);
+        assert_eq!(self.standings()[1], Standing::Leading);
+    }
+
+    /// Server 2 loses all its followers and its office, and then nobody but 3 is there, whose log cannot be cut.
+    fn leave_two(&mut self) {
+        self.logs_begin_late = true;
+        self.up = BTreeSet::from([2]);
+        self.run(30_000);
+        assert_ne!(self.standings()[1], Standing::Leading, "it has lost its followers");
+        self.up = BTreeSet::from([2, 3]);
+        self.run(5_000);
+        assert_eq!(self.standings()[1..], [Standing::Leading, Standing::Following]);
     }
 
     fn create(&mut self, id: i64, session: SessionId, xid: i32, path: &str) {
@@ -650,20 +672,10 @@ fn zookeeper_2845_what_only_an_earlier_leader_has_goes_when_it_follows() {
     world.run(2_000);
     let session = world.open_session(3);
     world.create(3, session, 1, "/kept");
-    world.up = BTreeSet::from([3]);
     let (bodies, item) = creation(session, 2, "/lost", b"data");
-    let now = world.now();
-    world.servers.get_mut(&3).unwrap().handle(now, Event::Shard(ShardBatch { bodies, items: vec![item] }));
-    world.run(500);
+    world.leave_behind(bodies, item);
     assert!(world.servers[&3].pipeline.view().znode("/lost").is_some(), "it has decided so");
     assert!(world.servers[&3].published_version().znode("/lost").is_none(), "and nobody has seen it");
-    world.up = BTreeSet::from([1, 2]);
-    for id in [1, 2] {
-        let dial = world.links.remove(&id).unwrap().0;
-        world.events.push_back((id, Event::LeaderLost(dial)));
-    }
-    world.run(5_000);
-    assert_eq!(world.standings()[1], Standing::Leading);
     let session = world.open_session(2);
     world.create(2, session, 1, "/new");
     world.up = BTreeSet::from([1, 2, 3]);
@@ -682,24 +694,9 @@ fn a_log_that_cannot_be_cut_is_replaced_though_only_two_are_left() {
     world.run(2_000);
     let session = world.open_session(3);
     world.create(3, session, 1, "/kept");
-    world.up = BTreeSet::from([3]);
     let (bodies, item) = creation(session, 2, "/lost", b"data");
-    let now = world.now();
-    world.servers.get_mut(&3).unwrap().handle(now, Event::Shard(ShardBatch { bodies, items: vec![item] }));
-    world.run(500);
-    world.up = BTreeSet::from([1, 2]);
-    for id in [1, 2] {
-        let dial = world.links.remove(&id).unwrap().0;
-        world.events.push_back((id, Event::LeaderLost(dial)));
-    }
-    world.run(5_000);
-    assert_eq!(world.standings()[1], Standing::Leading);
-    world.up = BTreeSet::from([2]);
-    world.run(30_000);
-    assert_ne!(world.standings()[1], Standing::Leading, "it has lost its followers");
-    world.up = BTreeSet::from([2, 3]);
-    world.run(5_000);
-    assert_eq!(world.standings()[1..], [Standing::Leading, Standing::Following]);
+    world.leave_behind(bodies, item);
+    world.leave_two();
     let tree = world.servers[&3].pipeline.view();
     assert!(tree.znode("/lost").is_none() && tree.znode("/kept").is_some());
     assert_eq!(tree.digest(), world.servers[&2].pipeline.view().digest());
@@ -712,35 +709,8 @@ fn a_log_that_cannot_be_cut_is_replaced_by_the_state_of_a_leader_that_has_none()
     world.run(2_000);
     assert_eq!(world.standings()[2], Standing::Leading);
     // The first that is ever written comes to nobody else.
-    world.up = BTreeSet::from([3]);
-    let connect = ShardItem::Connect(Connect {
-        connection: CONNECTION,
-        session: SessionId::NONE,
-        password: None,
-        timeout_ms: 30_000,
-        last_zxid_seen: Zxid::ZERO,
-        handed: Instant::default(),
-    });
-    let now = world.now();
-    world
-        .servers
-        .get_mut(&3)
-        .unwrap()
-        .handle(now, Event::Shard(ShardBatch { bodies: Vec::new(), items: vec![connect] }));
-    world.run(500);
-    world.up = BTreeSet::from([1, 2]);
-    for id in [1, 2] {
-        let dial = world.links.remove(&id).unwrap().0;
-        world.events.push_back((id, Event::LeaderLost(dial)));
-    }
-    world.run(5_000);
-    assert_eq!(world.standings()[1], Standing::Leading);
-    world.up = BTreeSet::from([2]);
-    world.run(30_000);
-    assert_ne!(world.standings()[1], Standing::Leading, "it has lost its followers");
-    world.up = BTreeSet::from([2, 3]);
-    world.run(5_000);
-    assert_eq!(world.standings()[1..], [Standing::Leading, Standing::Following]);
+    world.leave_behind(Vec::new(), ShardItem::Connect(Connect::anew(CONNECTION, 30_000)));
+    world.leave_two();
 }
 
 /// 4541, 4712, 4502: whoever leaves a role still has records on their way to its disk. It votes with what it has applied only when
