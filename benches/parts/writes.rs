@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use zoo_server::ids::{ServerId, SessionId, Zxid};
+use zoo_server::ids::{ServerId, SessionId};
 use zoo_server::pipeline::{self, Pipeline};
 use zoo_server::replica::Replica;
 use zoo_server::replica::batch::ReplyKind;
