@@ -123,7 +123,7 @@ pub struct Election {
     last_seen: Option<Arc<Membership>>,
     /// The voters of both (`getCurrentAndNextConfigVoters`).
     voters: BTreeSet<ServerId>,
-    /// `None` before the first start.
+    /// `None` before the first start, and while it abstains.
     state: Option<ServerState>,
     /// The logical clock.
     round: i64,
@@ -203,6 +203,13 @@ impl Election {
         (self.own.zxid, self.own.peer_epoch) = (last_logged, i64::from(current_epoch.0));
         let vote = Vote { leader, election_epoch: self.round, state: ServerState::Looking, version: 0, ..self.own };
         self.decide(vote, &BTreeSet::new());
+    }
+
+    /// It has no leader any more and keeps out of the election that comes: it tells nobody anything, and believes nobody, until
+    /// [`Election::start`] or [`Election::designate`].
+    pub fn abstain(&mut self) {
+        self.state = None;
+        self.actions.clear();
     }
 
     /// A notification came from the server at the other end of a connection.

@@ -119,7 +119,8 @@ impl World {
                 }
             }
             Mend::FastDisk { server } => self.servers[server].disk_slowness = 1,
-            Mend::EmptyDisk { server } => self.servers[server].device.set_capacity(None),
+            Mend::EmptyDisk { server } if self.is_faulty => self.servers[server].device.set_capacity(None),
+            Mend::EmptyDisk { .. } => {}
         }
     }
 
@@ -171,8 +172,9 @@ impl World {
         self.servers[server].is_rotten = true;
     }
 
-    /// No fault strikes any more, and those that have are over, for these servers; the others stay down.
-    pub fn heal(&mut self, servers: &[usize]) {
+    /// No fault strikes any more, and those that have are over, for these servers, but that the disks of some are full and stay so;
+    /// the others stay down.
+    pub fn heal(&mut self, servers: &[usize], full: &[usize]) {
         self.is_faulty = false;
         self.network.blocked.clear();
         for server in 0..self.servers.len() {
@@ -181,7 +183,7 @@ impl World {
             own.crash_after = None;
             own.is_kept_down = !is_healed;
             own.disk_slowness = 1;
-            own.device.set_capacity(None);
+            own.device.set_capacity(full.contains(&server).then(|| own.device.used()));
             own.device.fail_write(u64::MAX / 2);
             own.device.fail_sync(u64::MAX / 2);
             own.paused_until = own.paused_until.min(self.now);

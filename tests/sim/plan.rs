@@ -127,6 +127,8 @@ pub struct Plan {
     /// Whether the disks of a quorum are looked at when something is committed. Without it, what is missing there is found when it
     /// is missed.
     pub checks_disks: bool,
+    /// Some disks stay full when a quorum is healed, as many as the others can do without.
+    pub keeps_full: bool,
     pub sabotage: Option<Sabotage>,
     pub trace: bool,
 }
@@ -174,6 +176,7 @@ impl Plan {
             past: (participants > 1 && random.one_in(16)).then(|| u32::MAX - 1 - random.below(400) as u32),
             reconfigures: participants > 1 && sabotage.is_none() && random.one_in(3),
             checks_disks: true,
+            keeps_full: participants > 1 && Random::new(seed ^ 0xf011).one_in(3),
             sabotage,
             trace: false,
         }

@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 
 use zoo_server::ids::Zxid;
+use zoo_server::replica::message::Standing;
 
 use crate::ledger::Ledger;
 use crate::linear;
@@ -16,6 +17,8 @@ use crate::world::{Figures, World};
 const PROGRESS_WITHIN: u64 = 60_000_000;
 /// What every client has to get done by then.
 const PROGRESS_WRITES: u64 = 3;
+/// The same where some disks are full: so much that the room which their logs have laid by is not enough.
+const PROGRESS_WRITES_FULL: u64 = 60;
 
 /// A snapshot may be lost with a leader's office, or to a full disk, some times one behind the other.
 const LOGS_MAX: u64 = 3;
@@ -91,13 +94,27 @@ fn phases(world: &mut World) {
         // Who does not know what holds may need servers that are no members any more.
         quorum = (0..world.servers.len()).collect();
     }
-    world.trace(|| format!("healed: {quorum:?}"));
-    world.heal(&quorum);
-    must_progress(world, "with a quorum", |world| !asks_for_more(world, &quorum));
+    // Those that the others can do without may be there with full disks, one of which may lead.
+    let mut full = Vec::new();
+    if world.plan.keeps_full && world.is_agreed() {
+        let leader = world.servers.iter().position(|server| server.standing() == Some(Standing::Leading));
+        full.extend(leader.filter(|leader| quorum.contains(leader) && world.random.one_in(2)));
+        while full.len() < quorum.len() - majority {
+            let server = quorum[world.random.index(quorum.len())];
+            if !full.contains(&server) {
+                full.push(server);
+            }
+        }
+        full.truncate(quorum.len() - majority);
+    }
+    world.trace(|| format!("healed: {quorum:?}, but for the full disks of {full:?}"));
+    world.heal(&quorum, &full);
+    let writes = if full.is_empty() { PROGRESS_WRITES } else { PROGRESS_WRITES_FULL };
+    must_progress(world, "with a quorum", writes, |world| !asks_for_more(world, &quorum));
     let all: Vec<usize> = (0..world.servers.len()).collect();
     world.trace(|| "healed: all".to_owned());
-    world.heal(&all);
-    must_progress(world, "with all servers", |_| true);
+    world.heal(&all, &[]);
+    must_progress(world, "with all servers", PROGRESS_WRITES, |_| true);
     must_agree(world);
     for client in 0..world.clients.len() {
         // What is still under way has an unknown outcome.
@@ -119,11 +136,11 @@ fn asks_for_more(world: &World, servers: &[usize]) -> bool {
     })
 }
 
-fn must_progress(world: &mut World, what: &str, is_owed: impl Fn(&World) -> bool) {
+fn must_progress(world: &mut World, what: &str, writes: u64, is_owed: impl Fn(&World) -> bool) {
     if world.violation.is_some() {
         return;
     }
-    let goals: Vec<u64> = world.clients.iter().map(|client| client.writes_done + PROGRESS_WRITES).collect();
+    let goals: Vec<u64> = world.clients.iter().map(|client| client.writes_done + writes).collect();
     world.clients.iter_mut().for_each(|client| client.is_steady = true);
     let is_done = world.run_until(PROGRESS_WITHIN, |world| {
         world.clients.iter().zip(&goals).all(|(client, goal)| client.writes_done >= *goal)

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use self::ensemble::{Ensemble, LearnerRequest, SessionList};
 pub use self::ensemble::{EnsembleOptions, Epochs};
+use self::stalled::{Origin, Stalled, StalledLines};
 use super::batch::{Moments, OpenBatch, Published, ReplyKind, Segment};
-use super::event::{Action, Event, LinkId, Now, Options};
+use super::event::{Action, Event, Now, Options};
 use super::message::{
     Ask, Connect, ConnectionId, Gathered, Part, Question, ReplicaReport, SessionReport, ShardBatch, ShardItem, ToShard,
     Write,
@@ -36,10 +37,6 @@ const BATCH_COST_MAX: u64 = 4 << 20;
 /// Batches of a leader that may be on their way to a quorum at once; what comes then makes up the next, longer one.
 const BATCHES_PROPOSED_MAX: usize = 4;
 
-/// Bytes of learners' clients' requests that may wait for room in the log of a leader. The learner that brings more is cut off, and
-/// its clients ask again elsewhere or later.
-const STALLED_BYTES_MAX: usize = 64 << 20;
-
 /// A batch that is on its way to the disk, or waits for one that is.
 struct InFlight {
     /// Its last record; `None` if it has none and only had to keep its place.
@@ -52,14 +49,6 @@ struct InFlight {
     launched: Instant,
     /// When its records were made.
     made: Moments,
-}
-
-/// What waits for room in the log.
-enum Stalled {
-    /// Of a shard, with the bodies of its batch.
-    Item(Arc<Vec<u8>>, ShardItem),
-    /// Of a learner's client.
-    Forwarded(LinkId, LearnerRequest),
 }
 
 /// A question that waits for the shards.
@@ -89,11 +78,8 @@ pub struct Replica {
     published_version: Version,
     actions: VecDeque<Action>,
 
-    /// Items that wait for room in the log, in order, with the bodies of their batch. Those of shards are bounded by what a
-    /// connection may have under way.
-    stalled: VecDeque<Stalled>,
-    /// Bytes of requests of learners' clients among them.
-    stalled_bytes: usize,
+    /// What waits for room in the log.
+    stalled: StalledLines,
     /// Sessions whose time is up, and whose ends wait for room in the log.
     expired: Vec<SessionId>,
     /// When time was last told to pass, and before when nobody expires: see [`Replica::expire`].
@@ -132,8 +118,7 @@ impl Replica {
             published: version.zxid(),
             published_version: version,
             actions: VecDeque::new(),
-            stalled: VecDeque::new(),
-            stalled_bytes: 0,
+            stalled: StalledLines::default(),
             expired: Vec::new(),
             ticked: now.instant,
             expires_from: now.instant,
@@ -227,6 +212,7 @@ mod commit;
 mod ensemble;
 mod meter;
 mod requests;
+mod stalled;
 #[cfg(test)]
 mod tests;
 mod upkeep;

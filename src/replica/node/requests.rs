@@ -22,10 +22,18 @@ impl Replica {
         let bodies = Arc::new(batch.bodies);
         for item in batch.items {
             // Signs of life and questions overtake what waits: sessions must not expire because the disk is slow.
-            if !item.is_logged_in_order() || (self.stalled.is_empty() && self.has_room_for(&bodies, &item)) {
+            let overtakes = !item.is_logged_in_order();
+            if overtakes || (!self.stalled.holds_up(Origin::Shards) && self.has_room_for(&bodies, &item)) {
                 self.handle_item(now, &bodies, item);
-            } else {
-                self.stalled.push_back(Stalled::Item(bodies.clone(), item));
+                continue;
+            }
+            let connection = item.connection();
+            if !self.stalled.push(Stalled::Item(bodies.clone(), item))
+                && let Some(connection) = connection
+            {
+                tracing::warn!(?connection, "too many requests wait for room in the log: its client is cut off");
+                self.stalled.forget_connection(connection);
+                self.turn_away(connection);
             }
         }
     }
@@ -211,6 +219,7 @@ impl Replica {
         match reopened {
             Reopened::Refused => self.open.reply(connection, ReplyKind::Refused),
             Reopened::Ok { timeout_ms, previous_owner } => {
+                self.stalled.moved(session, connection.owner());
                 let previous = previous_owner.filter(|owner| owner.as_learner().is_none()).map(ConnectionId::of);
                 if let Some(previous) = previous.filter(|previous| *previous != connection) {
                     self.turn_away(previous);
@@ -313,13 +322,11 @@ impl Replica {
             if !has_room {
                 break;
             }
-            match self.stalled.pop_front().expect("there is a front") {
+            match self.stalled.pop().expect("there is a front") {
                 Stalled::Item(bodies, item) => self.handle_item(now, &bodies, item),
-                Stalled::Forwarded(link, request) => {
-                    self.stalled_bytes -= request.len();
-                    self.process_forwarded(now, link, &request);
-                }
+                Stalled::Forwarded(link, request) => self.process_forwarded(now, link, &request),
             }
         }
+        self.note_full_disk(now, full);
     }
 }

@@ -49,27 +49,42 @@ impl Leader {
         if let Some(old) = old.map(|(old, _)| *old) {
             self.close(old, format!("server {} came again", server.0));
         }
+        let has_vote = !observer && self.options.is_participant(server);
+        let is_collecting = self.phase == LeaderPhase::CollectingEpochs;
+        if is_collecting && !has_vote && self.options.is_member(server) {
+            // An election by its voters stands behind what one of them has promised; others could say anything.
+            Self::check_leap(server, accepted, self.own_epoch)?;
+        }
         let link = self.links.get_mut(&id).expect("packet() has found it");
         (link.server, link.observer, link.stage, link.accepted) = (server, observer, Stage::AwaitEpoch, accepted);
-        if self.phase == LeaderPhase::CollectingEpochs {
-            self.epoch = self.epoch.max(Epoch(accepted.0 + 1));
-            if !observer && self.options.is_participant(server) {
+        if is_collecting {
+            // Whom the configuration does not name is not waited for: it may find that this leader's epoch is too early for it.
+            if has_vote || self.options.is_member(server) {
+                self.epoch = self.epoch.max(Epoch(accepted.0 + 1));
+            }
+            if has_vote {
                 self.connecting.insert(server);
             }
             self.try_decide_epoch();
         } else if self.phase > LeaderPhase::SavingAccepted && accepted > self.epoch && self.options.is_member(server) {
-            if accepted.0 - self.epoch.0 > EPOCH_LEAP_MAX {
-                let (server, accepted, epoch) = (server.0, accepted.0, self.epoch.0);
-                return Err(format!(
-                    "server {server} has promised epoch {accepted:#x}, far beyond this leader's, {epoch:#x}: is its disk of another ensemble?"
-                ));
-            }
+            Self::check_leap(server, accepted, self.epoch)?;
             self.promised_beyond = self.promised_beyond.max(Some(accepted));
             self.make_room_for_promises(now);
         } else if self.phase > LeaderPhase::SavingAccepted {
             self.say_epoch(now, id);
         }
         Ok(())
+    }
+
+    /// Whether a promise may be of this ensemble; see [`EPOCH_LEAP_MAX`].
+    fn check_leap(server: ServerId, accepted: Epoch, epoch: Epoch) -> Result<(), String> {
+        if accepted.0.saturating_sub(epoch.0) <= EPOCH_LEAP_MAX {
+            return Ok(());
+        }
+        let (server, accepted, epoch) = (server.0, accepted.0, epoch.0);
+        Err(format!(
+            "server {server} has promised epoch {accepted:#x}, far beyond this leader's, {epoch:#x}: is its disk of another ensemble?"
+        ))
     }
 
     /// With a quorum the epoch is fixed; it is saved before anybody hears of it.

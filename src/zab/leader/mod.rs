@@ -188,6 +188,8 @@ pub struct Leader {
     started: Instant,
     /// The epoch that is going to be, or is.
     epoch: Epoch,
+    /// What it would be by this server's own promises.
+    own_epoch: Epoch,
     summary: Summary,
     links: BTreeMap<LinkId, Link>,
     connecting: BTreeSet<ServerId>,
@@ -234,6 +236,7 @@ impl Leader {
             phase_deadline: now + options.init_timeout(),
             started: now,
             epoch: Epoch(accepted.max(current).0 + 1),
+            own_epoch: Epoch(accepted.max(current).0 + 1),
             summary: Summary { current, last: last_zxid },
             links: BTreeMap::new(),
             connecting: BTreeSet::from([options.my_id]),
@@ -489,6 +492,19 @@ impl Leader {
             self.commit_what_a_quorum_holds();
         }
         self.actions.pop_front()
+    }
+
+    /// Whether those with a vote who follow it, and were heard of lately, could elect another one without it.
+    pub fn is_dispensable(&self) -> bool {
+        let others = self
+            .links
+            .values()
+            .filter(|link| link.stage == Stage::Serving && !link.observer && self.tick <= link.alive_until_tick);
+        let others: Vec<_> = others.map(|link| link.server).collect();
+        self.phase == LeaderPhase::Established
+            && self.reconfiguration.is_none()
+            && self.retires_at_tick.is_none()
+            && self.options.contains_quorum(&others)
     }
 
     /// How far the term of office is.

@@ -522,6 +522,26 @@ fn no_room_is_made_for_strangers_and_for_promises_out_of_reach() {
     assert_eq!((leader.phase(), leader.promised_beyond()), (LeaderPhase::Established, None));
 }
 
+/// Whoever can reach the quorum port could use the epochs up otherwise.
+#[test]
+fn who_has_no_vote_raises_the_epoch_a_little_only_and_a_stranger_not_at_all() {
+    let mut leader = Leader::new(options(), NOW, Epoch(4), Epoch(4), zxid(4, 7));
+    let stranger = packet(PacketType::OBSERVERINFO, zxid(70, 0));
+    let stranger = QuorumPacket { data: Some(LearnerInfo::to_bytes(ServerId(9), 0)), ..stranger };
+    for (link, packet) in [(A, stranger), (B, info(PacketType::OBSERVERINFO, 4, EPOCH.0 + EPOCH_LEAP_MAX + 1))] {
+        leader.link_opened(NOW, link);
+        leader.packet(NOW, link, packet, &history());
+        assert_eq!(leader.epoch(), EPOCH);
+    }
+    assert!(is_closed(&actions(&mut leader), B, "is its disk of another ensemble?"));
+    leader.link_opened(NOW, B);
+    leader.packet(NOW, B, info(PacketType::OBSERVERINFO, 4, EPOCH.0 + 9), &history());
+    assert_eq!(leader.epoch(), Epoch(EPOCH.0 + 10), "an observer of the ensemble can follow");
+    leader.link_opened(NOW, C);
+    leader.packet(NOW, C, info(PacketType::FOLLOWERINFO, 2, 1 << 20), &history());
+    assert_eq!(leader.epoch(), Epoch((1 << 20) + 1), "a voter's promise is kept, whatever it is");
+}
+
 #[test]
 fn learners_are_pinged_each_half_tick_and_a_quorum_has_to_answer() {
     let mut leader = established();

@@ -472,6 +472,7 @@ impl Replica {
         ensemble.commits = 0;
         ensemble.fruitless = 0;
         ensemble.unserved = 0;
+        ensemble.full_disk.served();
         ensemble.epoch = epoch;
         ensemble.election.established(now.instant, epoch);
         let Role::Following(following) = &mut ensemble.role else { unreachable!("it is a learner") };

@@ -10,7 +10,7 @@ use crate::ids::{Epoch, SessionId, Zxid};
 use crate::pipeline::{Request, Sink};
 use crate::replica::event::{Action, LinkId, Now};
 use crate::replica::message::Standing;
-use crate::replica::node::{Replica, STALLED_BYTES_MAX, Stalled};
+use crate::replica::node::{Origin, Replica, Stalled};
 use crate::session::Owner;
 use crate::time::Instant;
 use crate::tree::Version;
@@ -201,6 +201,7 @@ impl Replica {
             && leading.links.remove(&link).is_some()
         {
             leading.zab.link_closed(link);
+            self.stalled.forget_link(link);
         }
     }
 
@@ -236,6 +237,9 @@ impl Replica {
             LeaderAction::Revalidate { link, session, timeout_ms } => {
                 let owner = Owner::learner(link.0);
                 let is_valid = self.pipeline.revalidate(now.instant, session, timeout_ms, owner);
+                if is_valid {
+                    self.stalled.moved(session, owner);
+                }
                 if let Some(leading) = self.leading() {
                     leading.zab.revalidated(link, session, is_valid);
                 }
@@ -265,6 +269,7 @@ impl Replica {
         ensemble.commits = 0;
         ensemble.fruitless = 0;
         ensemble.unserved = 0;
+        ensemble.full_disk.served();
         self.stats.proposal_size = [0; 3];
         tracing::info!(epoch = epoch.0, zxid = %self.published, "this server leads");
         self.stand(Standing::Leading);
@@ -317,7 +322,7 @@ impl Replica {
 
     /// A learner's client wants something.
     fn handle_forwarded(&mut self, now: Now, link: LinkId, mut request: LearnerRequest) {
-        if self.stalled.is_empty() && self.has_room_for_forwarded(&request) {
+        if !self.stalled.holds_up(Origin::Learner(link)) && self.has_room_for_forwarded(&request) {
             self.process_forwarded(now, link, &request);
             return;
         }
@@ -327,19 +332,9 @@ impl Replica {
         if owner.is_some_and(|owner| owner != request.owner) {
             request.owner = Owner::MOVED;
         }
-        self.stalled_bytes += request.len();
-        self.stalled.push_back(Stalled::Forwarded(link, request));
-        if self.stalled_bytes > STALLED_BYTES_MAX {
+        if !self.stalled.push(Stalled::Forwarded(link, request)) {
             tracing::warn!(?link, "its requests that wait for room in the log are too many: closed");
             self.close_link(link);
-            let bytes = &mut self.stalled_bytes;
-            self.stalled.retain(|stalled| match stalled {
-                Stalled::Forwarded(other, request) if *other == link => {
-                    *bytes -= request.len();
-                    false
-                }
-                _ => true,
-            });
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod disk;
 mod following;
+mod full_disk;
 mod leading;
 mod reconfiguring;
 mod report;
@@ -14,9 +15,10 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use self::following::Following;
+use self::full_disk::FullDisk;
 use self::leading::Leading;
 pub(super) use self::leading::{LearnerRequest, SessionList};
-use super::Replica;
+use super::{Replica, StalledLines};
 use crate::election::{self, Election, ElectionAction, Outcome};
 use crate::ids::{Epoch, ServerId, Zxid};
 use crate::pipeline::{self, Pipeline};
@@ -123,6 +125,7 @@ pub(super) struct Ensemble {
     pub(super) configuring: u32,
     /// The server that a reconfiguration named as the leader, or whose state is needed: it is followed without an election.
     pub(super) designated: Option<ServerId>,
+    full_disk: FullDisk,
 }
 
 /// What the storage does for a member beside appending.
@@ -236,6 +239,7 @@ impl Replica {
             want_snapshot: false,
             configuring: 0,
             designated: None,
+            full_disk: FullDisk::default(),
             reconfig_enabled,
             options: ensemble,
         }));
@@ -261,7 +265,8 @@ impl Replica {
     pub fn next_timer(&self) -> Option<Instant> {
         let ensemble = self.ensemble.as_deref()?;
         let of_role = match &ensemble.role {
-            Role::Settling | Role::Looking => None,
+            Role::Settling => ensemble.full_disk.abstains_until(),
+            Role::Looking => None,
             Role::Leading(leading) => leading.zab.timer(),
             Role::Following(following) => following.zab.timer().into_iter().chain(following.dial_at).min(),
         };
@@ -270,10 +275,12 @@ impl Replica {
 
     pub(super) fn tick_ensemble(&mut self, now: Now) {
         self.may_become_read_only(now);
+        self.may_lay_down(now);
         let Some(ensemble) = self.ensemble.as_deref_mut() else { return };
         ensemble.election.tick(now.instant);
         match &mut ensemble.role {
-            Role::Settling | Role::Looking => {}
+            Role::Settling => ensemble.full_disk.tick(now.instant),
+            Role::Looking => {}
             Role::Leading(leading) => leading.zab.tick(now.instant),
             Role::Following(following) => {
                 if following.dial_at.take_if(|at| now.instant >= *at).is_some() {
@@ -351,7 +358,7 @@ impl Replica {
     fn begin_election(&mut self, now: Now) -> bool {
         let Some(ensemble) = self.ensemble.as_deref_mut() else { return false };
         let is_settled = ensemble.storage.is_empty() && ensemble.log_durable >= ensemble.log_end;
-        if !matches!(ensemble.role, Role::Settling) || !is_settled {
+        if !matches!(ensemble.role, Role::Settling) || !is_settled || ensemble.full_disk.abstains_until().is_some() {
             return false;
         }
         assert_eq!(
@@ -537,8 +544,7 @@ impl Replica {
         }
         self.in_flight.clear();
         self.unlogged.clear();
-        self.stalled.clear();
-        self.stalled_bytes = 0;
+        self.stalled = StalledLines::default();
         self.expired.clear();
         self.segment_number += 1;
         // What was applied stays: the log has it, and the next leader may. What it does not have is cut off then, here and there.
@@ -548,6 +554,7 @@ impl Replica {
         if was_serving {
             self.stand(Standing::Looking);
         }
+        self.may_abstain(now);
     }
 
     /// A leader's last records, which were applied and not yet logged, go to the log, and all that was not committed into the

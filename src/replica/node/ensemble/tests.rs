@@ -139,7 +139,9 @@ impl World {
             self.now += Duration::from_millis(50);
             let now = self.now();
             for id in self.up.difference(&self.paused).copied().collect::<Vec<_>>() {
-                self.servers.get_mut(&id).unwrap().handle(now, Event::Tick);
+                let replica = self.servers.get_mut(&id).unwrap();
+                replica.handle(now, Event::Tick);
+                assert!(replica.next_timer().is_none_or(|at| at > now.instant), "server {id} would be ticked for ever");
                 self.perform(id);
             }
             let listening = &self.listening;
@@ -769,6 +771,7 @@ fn a_stranger_at_the_quorum_port_holds_little_memory() {
     assert!(taken <= 128 << 10, "closed after {taken} bytes");
 }
 
+mod full_disk;
 mod reconfig;
 
 #[test]
