@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config;
 use crate::ids::Zxid;
-use crate::storage::disk::{Completion, Disk, DiskError, FileEntry, FileId, Operation};
+use crate::storage::disk::{Completion, Disk, DiskError, FileEntry, FileId, NameOperation, Operation};
 use crate::storage::dump;
 
 /// What an inspecting command was pointed at.
@@ -158,6 +158,13 @@ impl Disk for ReadOnlyFolder {
 
     fn submit(&mut self, file: FileId, _operation: Operation, _token: u64) -> Result<(), DiskError> {
         Err(refused("write", self.file(file).0))
+    }
+
+    fn submit_names(&mut self, operation: NameOperation, _token: u64) -> Result<(), DiskError> {
+        match operation {
+            NameOperation::Remove(name) => Err(refused("remove", &name)),
+            NameOperation::Sync => Err(refused("sync", ".")),
+        }
     }
 
     fn wait(&mut self, _block: bool, _done: &mut Vec<Completion>) -> Result<(), DiskError> {

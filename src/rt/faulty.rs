@@ -5,7 +5,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::storage::disk::{Completion, Disk, DiskError, FileEntry, FileId, Operation, Took};
+use crate::storage::disk::{Completion, Disk, DiskError, FileEntry, FileId, NameOperation, Operation, Took};
 
 /// What is to fail, and when: "write:100" (EIO), "sync:3", "full:50" (no room).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,6 +164,10 @@ impl<D: Disk> Disk for FaultyDisk<D> {
         };
         self.failed.push(failed);
         Ok(())
+    }
+
+    fn submit_names(&mut self, operation: NameOperation, token: u64) -> Result<(), DiskError> {
+        self.disk.submit_names(operation, token)
     }
 
     fn pause(&mut self, limit: Duration) {

@@ -32,7 +32,8 @@
 //! storage writes its segments ahead.
 //!
 //! **Where O_DIRECT is refused** (tmpfs, some overlays) files are opened without it; durability is asked for in the same way,
-//! so all promises hold. [`Ring::is_direct`] tells.
+//! so all promises hold. [`Ring::is_direct`] tells. What the process before wrote is taken from the medium there, too, not from the page
+//! cache: see `drop_cache`.
 //!
 //! **Two folders.** Where the operator keeps snapshots apart from the log ([`Options::snapshot_folder`]), each file stands where
 //! its name belongs ([`is_beside_snapshots`]). Each folder has its own lock, its own test block, and is written to as suits its
@@ -41,30 +42,33 @@
 //! **Memory under way.** The kernel holds pointers into the blocks of writes that are not complete. They stay in
 //! `under_way` until their completion is seen, and dropping the ring waits for all of them.
 
+mod place;
+
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, Write};
+use std::ffi::CString;
+use std::fs::{self, File};
+use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use io_uring::{IoUring, opcode, squeue, types};
-use thiserror::Error;
 
+pub use self::place::{Durability, LOCK_FILE, OpenError, Options};
+use self::place::{Place, drop_cache, is_same, reserve};
 use crate::rt::bell::Bell;
 use crate::rt::inbox::Doorbell;
 use crate::rt::selftest::{UringError, check_io_uring};
 use crate::storage::disk::{
-    BLOCK_LEN, BlockBuf, Completion, Disk, DiskError, FileEntry, FileId, Operation, Took, UNDER_WAY_MAX,
+    BLOCK_LEN, BlockBuf, Completion, Disk, DiskError, FileEntry, FileId, NameOperation, Operation, Took, UNDER_WAY_MAX,
     is_beside_snapshots,
 };
 use crate::storage::log::segment_sequence;
 use crate::storage::snapshot::snapshot_zxid;
 
-/// Holds the lock on the folder, and the number of the process that does.
-pub const LOCK_FILE: &str = ".zoo-server.lock";
 /// Written, read back and removed at start.
 const PROBE_FILE: &str = ".zoo-server.probe";
 /// Entries of the ring: everything that may be under way, the doorbell, and as much again.
@@ -77,93 +81,6 @@ const CALL_LEN_MAX: usize = 128 << 10;
 /// The most that one read asks of the kernel.
 const READ_LEN: usize = 1 << 20;
 const _: () = assert!(READ_LEN.is_multiple_of(BLOCK_LEN));
-
-/// Choices for a [`Ring`].
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Try O_DIRECT first.
-    pub direct: bool,
-    /// How durable writes are made; `None`: as suits the device.
-    pub durability: Option<Durability>,
-    /// How long [`Disk::wait`] looks for work before it sleeps. Costs a whole core; only where one is free.
-    pub spin: Duration,
-    /// Where snapshots and epochs are kept, if not beside the log.
-    pub snapshot_folder: Option<PathBuf>,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self { direct: true, durability: None, spin: Duration::ZERO, snapshot_folder: None }
-    }
-}
-
-/// How a write is made durable. See the file's page.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Durability {
-    /// RWF_DSYNC on the write.
-    WriteThrough,
-    /// The write, then fdatasync.
-    WriteThenSync,
-}
-
-impl Durability {
-    /// For files on the block device with this number (st_dev), as far as the system knows it.
-    fn of_device(device: u64) -> Self {
-        let device = Path::new("/sys/dev/block").join(format!("{}:{}", libc::major(device), libc::minor(device)));
-        let Ok(device) = device.canonicalize() else { return Self::WriteThenSync };
-        // A partition's queue is its disk's.
-        let queues = [Some(device.join("queue")), device.parent().map(|disk| disk.join("queue"))];
-        let Some(queue) = queues.into_iter().flatten().find(|queue| queue.is_dir()) else { return Self::WriteThenSync };
-        let says = |name, word| fs::read_to_string(queue.join(name)).is_ok_and(|text| text.trim() == word);
-        if says("write_cache", "write through") || says("fua", "1") { Self::WriteThrough } else { Self::WriteThenSync }
-    }
-}
-
-/// Why a data folder cannot be used.
-#[derive(Debug, Error)]
-pub enum OpenError {
-    /// No io_uring.
-    #[error(transparent)]
-    Uring(#[from] UringError),
-    /// Another server has it.
-    #[error("the data folder {folder} is in use by {owner}: two servers must not share one", folder = folder.display())]
-    Locked {
-        /// The folder.
-        folder: PathBuf,
-        /// "process 4711", as far as known.
-        owner: String,
-    },
-    /// It cannot be made, read or written.
-    #[error("the data folder {folder}: {action} failed: {source}", folder = folder.display())]
-    Folder {
-        /// The folder.
-        folder: PathBuf,
-        /// What was tried.
-        action: &'static str,
-        /// The system's words.
-        source: io::Error,
-    },
-    /// A file of the log beside the snapshots, or the other way round.
-    #[error("{file}, {what}, is in {folder}: the log belongs into dataLogDir and snapshots into dataDir; move it, or name \
-             the folders as they were", folder = folder.display())]
-    Misplaced {
-        /// The folder.
-        folder: PathBuf,
-        /// The file.
-        file: String,
-        /// "a snapshot" or "a part of the log".
-        what: &'static str,
-    },
-    /// It does not give back what was written to it.
-    #[error("the data folder {folder}: a block that was written and synced read back different at byte {at}: this disk \
-             cannot be trusted", folder = folder.display())]
-    Rotten {
-        /// The folder.
-        folder: PathBuf,
-        /// First byte that differs.
-        at: usize,
-    },
-}
 
 /// A data folder. See the file's page.
 pub struct Ring {
@@ -185,18 +102,6 @@ pub struct Ring {
     scratch: BlockBuf,
 }
 
-/// One of the folders.
-struct Place {
-    folder: PathBuf,
-    directory: File,
-    direct: bool,
-    durability: Durability,
-    /// Names have changed since it was last synced.
-    is_changed: bool,
-    /// Held for as long as the ring lives.
-    _lock: File,
-}
-
 struct OpenFile {
     file: File,
     name: String,
@@ -207,7 +112,8 @@ struct OpenFile {
 /// An operation that the kernel has.
 struct UnderWay {
     token: u64,
-    file: FileId,
+    /// `None` of an operation on names.
+    file: Option<FileId>,
     kind: Kind,
     since: Instant,
 }
@@ -226,6 +132,13 @@ enum Kind {
         offset: u64,
         block: BlockBuf,
     },
+    Remove {
+        name: String,
+        /// What the kernel was given.
+        _path: CString,
+    },
+    /// Of this place.
+    SyncNames(usize),
 }
 
 impl Ring {
@@ -484,6 +397,10 @@ impl Ring {
         let Some(UnderWay { token, file, kind, since }) = place.and_then(Option::take) else {
             panic!("the ring completed operation {data}, which is not under way");
         };
+        let (file, kind) = match (file, kind) {
+            (Some(file), kind) => (file, kind),
+            (None, kind) => return self.complete_names(token, kind, result, done),
+        };
         let OpenFile { file: target, name, .. } = &self.files[&file];
         match kind {
             Kind::Write { offset, block, durable, mut sync } => {
@@ -545,7 +462,40 @@ impl Ring {
                 let result = result.map_err(|error| disk_error("read", name, offset, &error));
                 done.push(Completion { token, block: Some(block), result, took: Took::default() });
             }
+            Kind::Remove { .. } | Kind::SyncNames(_) => unreachable!("an operation on names has no file"),
         }
+    }
+
+    fn complete_names(&mut self, token: u64, kind: Kind, result: i32, done: &mut Vec<Completion>) {
+        let result = if result >= 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(-result)) };
+        let result = match kind {
+            Kind::Remove { name, .. } => match result {
+                // A kernel before 5.11 cannot do it in the background.
+                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => self.remove(&name),
+                result => result.map_err(|error| disk_error("remove", &name, 0, &error)),
+            },
+            Kind::SyncNames(place) => {
+                self.places[place].is_changed |= result.is_err();
+                let is_next_changed = self.places[place + 1..].iter().any(|next| next.is_changed);
+                match result.map_err(|error| disk_error("sync", ".", 0, &error)) {
+                    // The other folder's turn.
+                    Ok(()) if is_next_changed => match self.submit_names(NameOperation::Sync, token) {
+                        Ok(()) => return,
+                        Err(error) => Err(error),
+                    },
+                    result => result,
+                }
+            }
+            Kind::Write { .. } | Kind::Sync | Kind::Read { .. } => unreachable!("a file's operation has a file"),
+        };
+        done.push(Completion { token, block: None, result, took: Took::default() });
+    }
+
+    fn free_place(&self) -> usize {
+        let Some(place) = self.under_way.iter().position(Option::is_none) else {
+            panic!("more than {UNDER_WAY_MAX} operations under way");
+        };
+        place
     }
 
     /// Has the ring tell when the doorbell is rung, if it does not already.
@@ -623,6 +573,9 @@ impl Disk for Ring {
         let place = self.place_of(name);
         let of = &self.places[place];
         let file = of.open_options().open(of.path(name)).map_err(|error| disk_error("open", name, 0, &error))?;
+        if !of.direct {
+            drop_cache(&file).map_err(|error| disk_error("sync", name, 0, &error))?;
+        }
         Ok(self.adopt(place, name, file))
     }
 
@@ -637,7 +590,7 @@ impl Disk for Ring {
     }
 
     fn close(&mut self, file: FileId) {
-        let busy = self.under_way.iter().flatten().any(|operation| operation.file == file);
+        let busy = self.under_way.iter().flatten().any(|operation| operation.file == Some(file));
         assert!(!busy, "{} is closed with operations under way", self.file(file).name);
         self.files.remove(&file);
     }
@@ -673,17 +626,11 @@ impl Disk for Ring {
     }
 
     fn sync_directory(&mut self) -> Result<(), DiskError> {
-        for place in self.places.iter_mut().filter(|place| place.is_changed) {
-            place.directory.sync_all().map_err(|error| disk_error("sync", ".", 0, &error))?;
-            place.is_changed = false;
-        }
-        Ok(())
+        self.places.iter_mut().filter(|place| place.is_changed).try_for_each(Place::sync)
     }
 
     fn submit(&mut self, file: FileId, operation: Operation, token: u64) -> Result<(), DiskError> {
-        let Some(place) = self.under_way.iter().position(Option::is_none) else {
-            panic!("more than {UNDER_WAY_MAX} operations under way");
-        };
+        let place = self.free_place();
         let operation = match operation {
             Operation::Write { offset, block, durable: true }
                 if block.len() <= CALL_LEN_MAX && self.syncs_itself(file) =>
@@ -714,11 +661,38 @@ impl Disk for Ring {
                 (entry, Kind::Read { offset, block })
             }
         };
-        self.under_way[place] = Some(UnderWay { token, file, kind, since: Instant::now() });
+        self.under_way[place] = Some(UnderWay { token, file: Some(file), kind, since: Instant::now() });
         // SAFETY: the block's bytes are on the heap, where moving the block does not move them, and stay in `under_way`,
         // untouched, until the completion; the file stays open as long (`close` refuses). Dropping the ring waits for it.
         unsafe { self.push(&entry.user_data(place as u64)) };
         self.enter(0).map_err(|error| disk_error("submit", &self.file(file).name, 0, &error))
+    }
+
+    fn submit_names(&mut self, operation: NameOperation, token: u64) -> Result<(), DiskError> {
+        let place = self.free_place();
+        let (entry, kind) = match operation {
+            NameOperation::Remove(name) => {
+                let path = self.path_to_change(&name);
+                let path = CString::new(path.as_os_str().as_bytes()).expect("a path that opened files has no NUL");
+                let entry = opcode::UnlinkAt::new(types::Fd(libc::AT_FDCWD), path.as_ptr()).build();
+                (entry, Kind::Remove { name, _path: path })
+            }
+            NameOperation::Sync => {
+                let Some(changed) = self.places.iter().position(|place| place.is_changed) else {
+                    self.finished.push(Completion { token, block: None, result: Ok(()), took: Took::default() });
+                    return Ok(());
+                };
+                let changed_place = &mut self.places[changed];
+                changed_place.is_changed = false;
+                let entry = opcode::Fsync::new(types::Fd(changed_place.directory.as_raw_fd())).build();
+                (entry, Kind::SyncNames(changed))
+            }
+        };
+        self.under_way[place] = Some(UnderWay { token, file: None, kind, since: Instant::now() });
+        // SAFETY: the path's bytes are on the heap, where moving the string does not move them, and stay in `under_way` until the
+        // completion; the directory stays open as long as the ring lives, which waits for it when it is dropped.
+        unsafe { self.push(&entry.user_data(place as u64)) };
+        self.enter(0).map_err(|error| disk_error("submit", ".", 0, &error))
     }
 
     fn pause(&mut self, limit: Duration) {
@@ -774,111 +748,11 @@ impl Drop for Ring {
     }
 }
 
-impl Place {
-    /// Makes the folder if it is missing, and locks it. What was renamed by the process before may not be durable yet.
-    fn open(folder: &Path, options: &Options) -> Result<Self, OpenError> {
-        use io::ErrorKind::{InvalidInput, ReadOnlyFilesystem, Unsupported};
-        let failed = |action| move |source| OpenError::Folder { folder: folder.to_owned(), action, source };
-        fs::create_dir_all(folder).map_err(failed("making it"))?;
-        // Its own name has to survive, too; a parent that may not be read, is read-only or knows no syncs has nothing to do for it.
-        let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-        match File::open(parent).map(|parent| parent.sync_all()) {
-            Ok(Err(error)) if !matches!(error.kind(), InvalidInput | ReadOnlyFilesystem | Unsupported) => {
-                return Err(failed("making its name durable")(error));
-            }
-            _ => {}
-        }
-        let directory = File::open(folder).map_err(failed("opening it"))?;
-        let device = directory.metadata().map_err(failed("looking at it"))?.dev();
-        let lock = lock_folder(folder)?;
-        Ok(Self {
-            folder: folder.to_owned(),
-            directory,
-            direct: options.direct,
-            durability: options.durability.unwrap_or_else(|| Durability::of_device(device)),
-            is_changed: true,
-            _lock: lock,
-        })
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        assert!(!name.is_empty() && !name.contains('/') && name != "..", "{name:?} is no name within the data folder");
-        self.folder.join(name)
-    }
-
-    fn open_options(&self) -> OpenOptions {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true);
-        if self.direct {
-            options.custom_flags(libc::O_DIRECT);
-        }
-        options
-    }
-}
-
 /// What storage promises of a write or a read; its length.
 fn check_aligned(offset: u64, block: &BlockBuf) -> u32 {
     assert!(offset.is_multiple_of(BLOCK_LEN as u64), "a write or read at offset {offset}");
     assert!(!block.is_empty(), "a write or read of nothing");
     u32::try_from(block.len()).expect("a write or read of less than 4 GiB")
-}
-
-/// Whether two paths lead to one folder.
-fn is_same(one: &Path, other: &Path) -> bool {
-    match (fs::metadata(one), fs::metadata(other)) {
-        (Ok(one), Ok(other)) => (one.dev(), one.ino()) == (other.dev(), other.ino()),
-        _ => false,
-    }
-}
-
-/// Reserves `len` bytes that read as zeros.
-fn reserve(file: &File, len: u64) -> io::Result<()> {
-    let Ok(length) = libc::off_t::try_from(len) else {
-        return Err(io::Error::from_raw_os_error(libc::EFBIG));
-    };
-    if len == 0 {
-        return Ok(());
-    }
-    loop {
-        // SAFETY: takes no pointer, and the descriptor is open.
-        if unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, length) } == 0 {
-            return Ok(());
-        }
-        let error = io::Error::last_os_error();
-        match error.raw_os_error() {
-            Some(libc::EINTR) => {}
-            // Not every file system can reserve; then a later write may find no room, which is an error as any other.
-            Some(libc::EOPNOTSUPP | libc::ENOSYS) => return file.set_len(len),
-            _ => return Err(error),
-        }
-    }
-}
-
-fn lock_folder(folder: &Path) -> Result<File, OpenError> {
-    let failed = |source| OpenError::Folder { folder: folder.to_owned(), action: "locking it", source };
-    let mut lock = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(folder.join(LOCK_FILE))
-        .map_err(failed)?;
-    match lock.try_lock() {
-        Ok(()) => {}
-        Err(fs::TryLockError::WouldBlock) => {
-            let mut number = String::new();
-            let owner = match lock.read_to_string(&mut number) {
-                Ok(_) if !number.trim().is_empty() => format!("process {}", number.trim()),
-                _ => "another process".to_owned(),
-            };
-            return Err(OpenError::Locked { folder: folder.to_owned(), owner });
-        }
-        Err(fs::TryLockError::Error(error)) => return Err(failed(error)),
-    }
-    // Only for the other's error message: the lock itself is the kernel's, and goes with the process. A full disk must not
-    // keep a server from starting to read.
-    let _ = lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| writeln!(lock, "{}", std::process::id()));
-    Ok(lock)
 }
 
 fn disk_error(operation: &'static str, file: &str, offset: u64, error: &io::Error) -> DiskError {

@@ -84,9 +84,18 @@ pub enum Operation {
     },
 }
 
-/// A finished [`Operation`].
+/// What to do with the names of the folder in the background: what is long can take a file system tens of milliseconds to give up.
+#[derive(Debug, PartialEq, Eq)]
+pub enum NameOperation {
+    /// As [`Disk::remove`].
+    Remove(String),
+    /// As [`Disk::sync_directory`], for the changes of names that are complete when it is handed over.
+    Sync,
+}
+
+/// A finished [`Operation`] or [`NameOperation`].
 pub struct Completion {
-    /// As given to [`Disk::submit`].
+    /// As given to [`Disk::submit`] or [`Disk::submit_names`].
     pub token: u64,
     /// The buffer of a write, for use again, or of a read.
     pub block: Option<BlockBuf>,
@@ -136,6 +145,8 @@ pub trait Disk: Send {
     fn sync_directory(&mut self) -> Result<(), DiskError>;
     /// Hands an operation over; it ends with a [`Completion`] from [`Disk::wait`]. At most [`UNDER_WAY_MAX`] at once.
     fn submit(&mut self, file: FileId, operation: Operation, token: u64) -> Result<(), DiskError>;
+    /// The same with an operation on names; both are counted together.
+    fn submit_names(&mut self, operation: NameOperation, token: u64) -> Result<(), DiskError>;
     /// Collects finished operations into `done`. With `block`, returns only when there is one, or the disk's doorbell was
     /// rung (the shell's way to say that there is new work), or nothing is under way and there is no doorbell.
     fn wait(&mut self, block: bool, done: &mut Vec<Completion>) -> Result<(), DiskError>;

@@ -14,7 +14,9 @@ use std::collections::BTreeMap;
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::disk::{BLOCK_LEN, Completion, Disk, DiskError, FileEntry, FileId, Operation, Took, UNDER_WAY_MAX};
+use super::disk::{
+    BLOCK_LEN, Completion, Disk, DiskError, FileEntry, FileId, NameOperation, Operation, Took, UNDER_WAY_MAX,
+};
 
 const SECTOR_LEN: usize = 512;
 
@@ -40,10 +42,10 @@ impl Drop for SimDisk {
         let (own, others) = mem::take(&mut device.under_way).into_iter().partition(|under| under.handle == self.handle);
         device.under_way = others;
         let own: Vec<UnderWay> = own;
-        for UnderWay { file, mut operation, .. } in own {
+        for UnderWay { mut work, .. } in own {
             if draw(&mut device.random).is_multiple_of(2) {
                 // Nobody is left to be told how it ended.
-                let _ = device.perform(file, &mut operation);
+                let _ = device.perform(&mut work);
             }
         }
     }
@@ -53,9 +55,16 @@ impl Drop for SimDisk {
 #[derive(Debug)]
 struct UnderWay {
     handle: u64,
-    file: FileId,
-    operation: Operation,
+    work: Work,
     token: u64,
+}
+
+#[derive(Debug)]
+enum Work {
+    File(FileId, Operation),
+    Remove(String),
+    /// So many changes that were complete when it was handed over, and no later ones.
+    SyncNames(u64),
 }
 
 #[derive(Debug, Default)]
@@ -68,6 +77,8 @@ struct Device {
     names_synced: BTreeMap<String, u64>,
     /// Changes of names since then, in order.
     name_changes: Vec<NameChange>,
+    /// How many there were before these.
+    name_changes_synced: u64,
     open: BTreeMap<u32, (u64, String)>,
     next_inode: u64,
     next_file: u32,
@@ -92,6 +103,23 @@ enum NameChange {
     Link(String, u64),
     Unlink(String),
     Rename(String, String, u64),
+}
+
+impl NameChange {
+    fn apply(&self, names: &mut BTreeMap<String, u64>) {
+        match self {
+            Self::Link(name, inode) => {
+                names.insert(name.clone(), *inode);
+            }
+            Self::Unlink(name) => {
+                names.remove(name);
+            }
+            Self::Rename(source, target, inode) => {
+                names.remove(source);
+                names.insert(target.clone(), *inode);
+            }
+        }
+    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -230,8 +258,8 @@ impl SimDisk {
             }
         }
         // Writes that were handed over and not yet done may be on the medium as well.
-        for UnderWay { file, operation, .. } in &device.under_way {
-            if let Operation::Write { offset, block, .. } = operation
+        for UnderWay { work, .. } in &device.under_way {
+            if let Work::File(file, Operation::Write { offset, block, .. }) = work
                 && let Some((inode, _)) = device.open.get(&file.0)
                 && let Some(inode) = inodes.get_mut(inode)
             {
@@ -244,18 +272,7 @@ impl SimDisk {
             if draw(&mut random).is_multiple_of(2) {
                 continue;
             }
-            match change {
-                NameChange::Link(name, inode) => {
-                    names.insert(name.clone(), *inode);
-                }
-                NameChange::Unlink(name) => {
-                    names.remove(name);
-                }
-                NameChange::Rename(source, target, inode) => {
-                    names.remove(source);
-                    names.insert(target.clone(), *inode);
-                }
-            }
+            change.apply(&mut names);
         }
         let files = names.into_iter().map(|(name, inode)| {
             let bytes = inodes.get(&inode).map(|inode| inode.after_cut(&mut random)).unwrap_or_default();
@@ -358,7 +375,44 @@ impl Device {
         Ok(())
     }
 
-    fn perform(&mut self, file: FileId, operation: &mut Operation) -> Result<(), DiskError> {
+    fn perform(&mut self, work: &mut Work) -> Result<(), DiskError> {
+        match work {
+            Work::File(file, operation) => self.perform_on_file(*file, operation),
+            Work::Remove(name) => self.remove(name),
+            Work::SyncNames(through) => self.sync_names(*through),
+        }
+    }
+
+    fn remove(&mut self, name: &str) -> Result<(), DiskError> {
+        self.begin("remove", name, 0)?;
+        if self.names.remove(name).is_none() {
+            return Err(DiskError::NotFound { file: name.to_owned() });
+        }
+        self.name_changes.push(NameChange::Unlink(name.to_owned()));
+        Ok(())
+    }
+
+    /// How many changes of names there have been.
+    fn name_changes_made(&self) -> u64 {
+        self.name_changes_synced + self.name_changes.len() as u64
+    }
+
+    /// Makes so many changes of names durable.
+    fn sync_names(&mut self, through: u64) -> Result<(), DiskError> {
+        self.begin("sync-directory", "", 0)?;
+        self.syncs += 1;
+        if self.fail_sync == Some(self.syncs) {
+            return Err(failed("sync", "", 0, "injected"));
+        }
+        let count = through.saturating_sub(self.name_changes_synced) as usize;
+        for change in self.name_changes.drain(..count) {
+            change.apply(&mut self.names_synced);
+        }
+        self.name_changes_synced += count as u64;
+        Ok(())
+    }
+
+    fn perform_on_file(&mut self, file: FileId, operation: &mut Operation) -> Result<(), DiskError> {
         let (inode, name) = self.file(file);
         match operation {
             Operation::Write { offset, block, durable } => {
@@ -451,7 +505,8 @@ impl Disk for SimDisk {
 
     fn close(&mut self, file: FileId) {
         let mut device = self.device();
-        assert!(!device.under_way.iter().any(|under| under.file == file), "closed while something is under way");
+        let is_meant = |under: &UnderWay| matches!(under.work, Work::File(of, _) if of == file);
+        assert!(!device.under_way.iter().any(is_meant), "closed while something is under way");
         device.open.remove(&file.0);
     }
 
@@ -477,25 +532,13 @@ impl Disk for SimDisk {
     }
 
     fn remove(&mut self, name: &str) -> Result<(), DiskError> {
-        let mut device = self.device();
-        device.begin("remove", name, 0)?;
-        if device.names.remove(name).is_none() {
-            return Err(DiskError::NotFound { file: name.to_owned() });
-        }
-        device.name_changes.push(NameChange::Unlink(name.to_owned()));
-        Ok(())
+        self.device().remove(name)
     }
 
     fn sync_directory(&mut self) -> Result<(), DiskError> {
         let mut device = self.device();
-        device.begin("sync-directory", "", 0)?;
-        device.syncs += 1;
-        if device.fail_sync == Some(device.syncs) {
-            return Err(failed("sync", "", 0, "injected"));
-        }
-        device.names_synced = device.names.clone();
-        device.name_changes.clear();
-        Ok(())
+        let all = device.name_changes_made();
+        device.sync_names(all)
     }
 
     fn submit(&mut self, file: FileId, operation: Operation, token: u64) -> Result<(), DiskError> {
@@ -509,7 +552,21 @@ impl Disk for SimDisk {
             assert!(offset.is_multiple_of(BLOCK_LEN as u64), "a write at {offset}");
             assert!(!block.is_empty(), "a write of nothing");
         }
-        device.under_way.push(UnderWay { handle: self.handle, file, operation, token });
+        device.under_way.push(UnderWay { handle: self.handle, work: Work::File(file, operation), token });
+        Ok(())
+    }
+
+    fn submit_names(&mut self, operation: NameOperation, token: u64) -> Result<(), DiskError> {
+        let mut device = self.device();
+        assert!(device.under_way.len() < UNDER_WAY_MAX, "too much under way");
+        if device.is_cut() {
+            return Err(failed("submit", "", 0, "the power is off"));
+        }
+        let work = match operation {
+            NameOperation::Remove(name) => Work::Remove(name),
+            NameOperation::Sync => Work::SyncNames(device.name_changes_made()),
+        };
+        device.under_way.push(UnderWay { handle: self.handle, work, token });
         Ok(())
     }
 
@@ -523,11 +580,11 @@ impl Disk for SimDisk {
         let nth = (draw(&mut device.random) % own) as usize;
         let index = device.under_way.iter().enumerate().filter(|(_, under)| under.handle == self.handle).nth(nth);
         let index = index.map_or(0, |(index, _)| index);
-        let UnderWay { file, mut operation, token, .. } = device.under_way.remove(index);
-        let result = device.perform(file, &mut operation);
-        let block = match operation {
-            Operation::Write { block, .. } | Operation::Read { block, .. } => Some(block),
-            Operation::Sync => None,
+        let UnderWay { mut work, token, .. } = device.under_way.remove(index);
+        let result = device.perform(&mut work);
+        let block = match work {
+            Work::File(_, Operation::Write { block, .. } | Operation::Read { block, .. }) => Some(block),
+            Work::File(_, Operation::Sync) | Work::Remove(_) | Work::SyncNames(_) => None,
         };
         done.push(Completion { token, block, result, took: Took::default() });
         Ok(())
@@ -577,6 +634,29 @@ mod tests {
         assert!(outcomes.contains(&true) && outcomes.contains(&false));
         disk.sync_directory().expect("no fault");
         assert!((0..32).all(|seed| disk.crash_image(seed).files().contains_key("a")));
+    }
+
+    #[test]
+    fn a_sync_of_names_in_the_background_is_of_the_changes_before_it() {
+        let mut disk = SimDisk::new(3);
+        for name in ["a", "b"] {
+            disk.create(name, 0).expect("room");
+        }
+        disk.sync_directory().expect("no fault");
+        let mut done = Vec::new();
+        disk.submit_names(NameOperation::Remove("a".to_owned()), 1).expect("power");
+        assert!(disk.files().contains_key("a"), "it is only under way");
+        disk.wait(true, &mut done).expect("power");
+        disk.submit_names(NameOperation::Sync, 2).expect("power");
+        disk.remove("b").expect("it is there");
+        disk.wait(true, &mut done).expect("power");
+        assert_eq!(
+            done.iter().map(|done| (done.token, done.result.is_ok())).collect::<Vec<_>>(),
+            [(1, true), (2, true)]
+        );
+        let images: Vec<_> = (0..32).map(|seed| disk.crash_image(seed).files()).collect();
+        assert!(images.iter().all(|files| !files.contains_key("a")));
+        assert!(images.iter().any(|files| files.contains_key("b")), "that came later");
     }
 
     #[test]

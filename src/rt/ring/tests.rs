@@ -145,6 +145,40 @@ fn snapshots_stand_in_their_own_folder_if_they_have_one() {
 }
 
 #[test]
+fn files_go_and_names_are_synced_in_the_background_in_both_folders() {
+    let (log, data) = (folder(), folder());
+    let options = Options { snapshot_folder: Some(data.path().to_owned()), ..Options::default() };
+    let mut ring = Ring::open(log.path(), &options).expect("opens");
+    let finish = |ring: &mut Ring, operation| {
+        ring.submit_names(operation, 7).expect("submitted");
+        let mut done = Vec::new();
+        while done.is_empty() {
+            ring.wait(true, &mut done).expect("waits");
+        }
+        assert_eq!((done.len(), done[0].token, done[0].block.is_none()), (1, 7, true));
+        done.remove(0).result
+    };
+    let names = ["log.0000000000000001", "snapshot.0000000000000005"];
+    for name in names {
+        let file = ring.create(name, 4096).expect("created");
+        ring.close(file);
+    }
+    assert_eq!(ring.places.iter().map(|place| place.is_changed).collect::<Vec<_>>(), [true; 2]);
+    finish(&mut ring, NameOperation::Sync).expect("synced");
+    assert_eq!(ring.places.iter().map(|place| place.is_changed).collect::<Vec<_>>(), [false; 2]);
+    finish(&mut ring, NameOperation::Sync).expect("nothing to do");
+    for name in names {
+        finish(&mut ring, NameOperation::Remove(name.to_owned())).expect("removed");
+        let gone = finish(&mut ring, NameOperation::Remove(name.to_owned()));
+        assert_eq!(gone, Err(DiskError::NotFound { file: name.to_owned() }));
+    }
+    assert!(ring.list().expect("listed").is_empty());
+    assert_eq!(ring.places.iter().map(|place| place.is_changed).collect::<Vec<_>>(), [true; 2]);
+    // Dropped with one under way, it waits for that.
+    ring.submit_names(NameOperation::Sync, 8).expect("submitted");
+}
+
+#[test]
 fn both_ways_of_durability_write_the_same() {
     for durability in [Durability::WriteThrough, Durability::WriteThenSync] {
         let folder = folder();

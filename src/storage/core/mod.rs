@@ -35,7 +35,7 @@ use std::mem;
 use self::segments::{Next, Retired, Segment, ZEROS_PAY_BELOW};
 use self::snapshots::SnapshotJob;
 pub use self::words::{Command, Options, RECORD_LEN_MAX, Report};
-use super::disk::{BLOCK_LEN, BlockBuf, Completion, Disk, DiskError, FileId, Operation, Took};
+use super::disk::{BLOCK_LEN, BlockBuf, Completion, Disk, DiskError, FileId, NameOperation, Operation, Took};
 use super::epochs::{self, Epochs};
 use super::error::StorageError;
 use super::log::format::{
@@ -44,8 +44,8 @@ use super::log::format::{
 };
 use super::log::marker::{MARKER_LEN, MARKER_NAME, Marker};
 use super::log::{Batch, LogTail};
-use super::snapshot::SnapshotSource;
 use super::snapshot::format::{installed_name, installed_zxid, is_temporary, snapshot_name, snapshot_zxid};
+use super::snapshot::{SnapshotDone, SnapshotSource};
 use crate::ids::{Epoch, Zxid};
 
 /// Batches that collect behind a busy disk are merged up to this many bytes of records into one frame.
@@ -153,6 +153,11 @@ enum Background {
     SnapshotWrite,
     SnapshotSync,
     SnapshotRead,
+    /// The name of a snapshot that is complete.
+    Publish(SnapshotDone),
+    /// A file that is not needed any more goes.
+    Purge(String),
+    PurgeSync,
 }
 
 impl LogCore {
@@ -594,6 +599,19 @@ impl LogCore {
         Ok(())
     }
 
+    fn submit_names(
+        &mut self,
+        disk: &mut dyn Disk,
+        operation: NameOperation,
+        background: Background,
+    ) -> Result<(), DiskError> {
+        assert!(self.background.is_none(), "two background operations at once");
+        disk.submit_names(operation, TOKEN_BACKGROUND)?;
+        self.slices = self.slices.saturating_sub(1);
+        self.background = Some(background);
+        Ok(())
+    }
+
     /// Starts the most urgent background work. Whether there is more that needs no completion.
     fn do_background(&mut self, disk: &mut dyn Disk) -> Result<bool, StorageError> {
         if let Some(&(after, _)) = self.controls.front()
@@ -628,6 +646,7 @@ impl LogCore {
                 self.complete_snapshot(block, result);
             }
             Background::SnapshotRead => self.complete_snapshot_read(block, result),
+            Background::Purge(name) => self.complete_purge(name, result),
             _ if result.is_err() => self.fail(result.expect_err("checked")),
             Background::ZeroSync { sequence } => self.complete_zero_sync(sequence),
             Background::Reserve => self.complete_reserve(),
@@ -642,6 +661,8 @@ impl LogCore {
                 self.keep_buffer(block);
                 self.marked = marker.through;
             }
+            Background::Publish(done) => self.complete_publish(done),
+            Background::PurgeSync => self.complete_purge_sync(),
         }
     }
 

@@ -9,7 +9,7 @@
 
 use super::{Background, LogCore, Report};
 use crate::ids::Zxid;
-use crate::storage::disk::{BlockBuf, Disk, DiskError, FileId, Operation};
+use crate::storage::disk::{BlockBuf, Disk, DiskError, FileId, NameOperation, Operation};
 use crate::storage::error::StorageError;
 use crate::storage::log::format::segment_name;
 use crate::storage::snapshot::format::{SnapshotInfo, SnapshotWriter, installed_name, snapshot_name, temporary_name};
@@ -71,8 +71,8 @@ enum Stage {
 impl LogCore {
     /// The next slice of snapshot work. Whether there is more that needs no completion.
     pub(super) fn do_snapshot(&mut self, disk: &mut dyn Disk) -> Result<bool, StorageError> {
-        if let Some(name) = self.purge.pop_front() {
-            return Ok(self.purge_one(disk, name)?);
+        if self.do_purge(disk)? {
+            return Ok(false);
         }
         if let Some(source) = self.snapshot_waiting.take() {
             self.begin_snapshot(disk, source, None)?;
@@ -86,14 +86,13 @@ impl LogCore {
         let work = self.snapshot_slice(disk, &mut job);
         match work {
             Ok(Work::Done) => {
-                match job.install {
-                    None => self.publish(disk, &job)?,
-                    Some(log_id) => {
-                        disk.close(job.file);
-                        disk.sync_directory()?;
-                        self.do_replace(disk, job.info.zxid, log_id)?;
-                    }
-                }
+                let Some(log_id) = job.install else {
+                    self.publish(disk, &job)?;
+                    return Ok(false);
+                };
+                disk.close(job.file);
+                disk.sync_directory()?;
+                self.do_replace(disk, job.info.zxid, log_id)?;
                 Ok(true)
             }
             Ok(work) => {
@@ -225,15 +224,18 @@ impl LogCore {
         let zxid = job.info.zxid;
         disk.close(job.file);
         disk.rename(&job.name, &snapshot_name(zxid))?;
-        disk.sync_directory()?;
-        if !self.snapshots.contains(&zxid) {
-            self.snapshots.push(zxid);
+        let done = SnapshotDone { zxid, len: job.writer.offset(), records: job.writer.records() };
+        self.submit_names(disk, NameOperation::Sync, Background::Publish(done))
+    }
+
+    /// The snapshot's name is durable.
+    pub(super) fn complete_publish(&mut self, done: SnapshotDone) {
+        if !self.snapshots.contains(&done.zxid) {
+            self.snapshots.push(done.zxid);
             self.snapshots.sort_unstable();
         }
-        let done = SnapshotDone { zxid, len: job.writer.offset(), records: job.writer.records() };
         self.reports.push_back(Report::SnapshotDone(done));
         self.choose_purge();
-        Ok(())
     }
 
     /// Snapshots beyond those retained, and the segments that none of those retained needs (ZooKeeper's PurgeTxnLog).
@@ -258,19 +260,31 @@ impl LogCore {
         }
     }
 
-    fn purge_one(&mut self, disk: &mut dyn Disk, name: String) -> Result<bool, DiskError> {
-        self.slices = self.slices.saturating_sub(1);
-        match disk.remove(&name) {
+    /// Removes the next file of those that are not needed any more, or makes that durable behind the last one: in the background, as
+    /// a file system takes tens of milliseconds to give up a long one. Whether an operation was started.
+    fn do_purge(&mut self, disk: &mut dyn Disk) -> Result<bool, DiskError> {
+        if let Some(name) = self.purge.pop_front() {
+            self.submit_names(disk, NameOperation::Remove(name.clone()), Background::Purge(name))?;
+            return Ok(true);
+        }
+        if self.purged.is_empty() {
+            return Ok(false);
+        }
+        self.submit_names(disk, NameOperation::Sync, Background::PurgeSync)?;
+        Ok(true)
+    }
+
+    pub(super) fn complete_purge(&mut self, name: String, result: Result<(), DiskError>) {
+        match result {
             // An operator was faster.
             Ok(()) | Err(DiskError::NotFound { .. }) => self.purged.push(name),
-            Err(error) => return Err(error),
+            Err(error) => self.fail(error),
         }
-        if self.purge.is_empty() {
-            disk.sync_directory()?;
-            self.reports.push_back(Report::Purged { files: std::mem::take(&mut self.purged) });
-            self.retry_full = true;
-        }
-        Ok(true)
+    }
+
+    pub(super) fn complete_purge_sync(&mut self) {
+        self.reports.push_back(Report::Purged { files: std::mem::take(&mut self.purged) });
+        self.retry_full = true;
     }
 
     fn abandon_snapshot(&mut self, disk: &mut dyn Disk, error: StorageError) -> Result<(), DiskError> {
