@@ -69,7 +69,7 @@ impl Disk for Discard {
                 self.bytes += if durable { block.len() as u64 } else { 0 };
                 Some(block)
             }
-            Operation::Sync => None,
+            Operation::Sync | Operation::Free { .. } => None,
             Operation::Read { mut block, .. } => {
                 block.bytes_mut().fill(0);
                 Some(block)

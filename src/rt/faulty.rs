@@ -69,9 +69,8 @@ impl<D: Disk> FaultyDisk<D> {
             (FaultKind::Write | FaultKind::Full | FaultKind::Panic, Operation::Write { .. }) => true,
             (FaultKind::Sync, Operation::Write { durable, .. }) => *durable,
             (FaultKind::Sync, Operation::Sync) => true,
-            (FaultKind::Write | FaultKind::Full | FaultKind::Panic, Operation::Sync) | (_, Operation::Read { .. }) => {
-                false
-            }
+            (FaultKind::Write | FaultKind::Full | FaultKind::Panic, Operation::Sync)
+            | (_, Operation::Read { .. } | Operation::Free { .. }) => false,
         };
         self.seen += u64::from(counts);
         counts && self.seen >= self.fault.from
@@ -160,7 +159,7 @@ impl<D: Disk> Disk for FaultyDisk<D> {
                 let result = Err(self.fail(file, "sync", 0));
                 Completion { token, block: None, result, took: Took::default() }
             }
-            Operation::Read { .. } => panic!("a read is never hit"),
+            Operation::Read { .. } | Operation::Free { .. } => panic!("it is never hit"),
         };
         self.failed.push(failed);
         Ok(())

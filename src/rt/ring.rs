@@ -132,6 +132,7 @@ enum Kind {
         offset: u64,
         block: BlockBuf,
     },
+    Free,
     Remove {
         name: String,
         /// What the kernel was given.
@@ -437,6 +438,14 @@ impl Ring {
                     took: Took { write: None, sync: Some(since.elapsed()) },
                 });
             }
+            Kind::Free => {
+                let result = match -result {
+                    // Not every file system, nor every kernel, can.
+                    ..=0 | libc::EOPNOTSUPP | libc::ENOSYS | libc::EINVAL => Ok(()),
+                    error => Err(disk_error("free", name, 0, &io::Error::from_raw_os_error(error))),
+                };
+                done.push(Completion { token, block: None, result, took: Took::default() });
+            }
             Kind::Read { offset, mut block } => {
                 let result = match usize::try_from(result) {
                     // Short at the end of the file, and the kernel may stop before it: the rest by calls.
@@ -486,7 +495,9 @@ impl Ring {
                     result => result,
                 }
             }
-            Kind::Write { .. } | Kind::Sync | Kind::Read { .. } => unreachable!("a file's operation has a file"),
+            Kind::Write { .. } | Kind::Sync | Kind::Free | Kind::Read { .. } => {
+                unreachable!("a file's operation has a file")
+            }
         };
         done.push(Completion { token, block: None, result, took: Took::default() });
     }
@@ -655,6 +666,13 @@ impl Disk for Ring {
                 (entry, Kind::Write { offset, block, durable, sync: durable && !through })
             }
             Operation::Sync => (opcode::Fsync::new(fd).flags(types::FsyncFlags::DATASYNC).build(), Kind::Sync),
+            Operation::Free { offset, len } => {
+                let entry = opcode::Fallocate::new(fd, len)
+                    .offset(offset)
+                    .mode(libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE)
+                    .build();
+                (entry, Kind::Free)
+            }
             Operation::Read { offset, mut block } => {
                 let len = check_aligned(offset, &block);
                 let entry = opcode::Read::new(fd, block.bytes_mut().as_mut_ptr(), len).offset(offset).build();

@@ -75,6 +75,13 @@ pub enum Operation {
     },
     /// Make everything written to the file so far durable.
     Sync,
+    /// Give these blocks of a file that nobody reads any more back to the file system; they are its last. Done or not, as that can.
+    Free {
+        /// Byte offset, a multiple of [`BLOCK_LEN`].
+        offset: u64,
+        /// So many bytes, to the end of the file or of what is left of it.
+        len: u64,
+    },
     /// Fill `block` from `offset`; what lies behind the end of the file reads as zeros.
     Read {
         /// Byte offset, a multiple of [`BLOCK_LEN`].

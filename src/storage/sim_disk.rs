@@ -438,6 +438,13 @@ impl Device {
                 self.begin("sync", &name, 0)?;
                 self.sync(inode, &name)
             }
+            Operation::Free { offset, .. } => {
+                self.begin("free", &name, *offset)?;
+                let inode = self.inodes.get_mut(&inode).expect("an open inode");
+                inode.bytes.truncate(*offset as usize);
+                inode.sync();
+                Ok(())
+            }
             Operation::Read { offset, block } => {
                 self.begin("read", &name, *offset)?;
                 let bytes = &self.inodes[&inode].bytes;
@@ -584,7 +591,7 @@ impl Disk for SimDisk {
         let result = device.perform(&mut work);
         let block = match work {
             Work::File(_, Operation::Write { block, .. } | Operation::Read { block, .. }) => Some(block),
-            Work::File(_, Operation::Sync) | Work::Remove(_) | Work::SyncNames(_) => None,
+            Work::File(_, Operation::Sync | Operation::Free { .. }) | Work::Remove(_) | Work::SyncNames(_) => None,
         };
         done.push(Completion { token, block, result, took: Took::default() });
         Ok(())

@@ -23,6 +23,7 @@
 //! Acknowledged blocks are never written again, which is why a torn write can only harm what nobody was told about.
 
 mod cut;
+mod purge;
 mod segments;
 mod snapshots;
 #[cfg(test)]
@@ -32,6 +33,7 @@ mod words;
 use std::collections::VecDeque;
 use std::mem;
 
+use self::purge::{Purge, is_purged};
 use self::segments::{Next, Retired, Segment, ZEROS_PAY_BELOW};
 use self::snapshots::SnapshotJob;
 pub use self::words::{Command, Options, RECORD_LEN_MAX, Report};
@@ -105,10 +107,7 @@ pub struct LogCore {
     snapshot: Option<SnapshotJob>,
     /// Zxids of the snapshots in the folder, rising.
     snapshots: Vec<Zxid>,
-    purge: VecDeque<String>,
-    /// Segments below a gap, left by a purge that was interrupted; they go with the next one.
-    orphans: Vec<String>,
-    purged: Vec<String>,
+    purge: Purge,
 
     reports: VecDeque<Report>,
     spare: Vec<BlockBuf>,
@@ -155,9 +154,14 @@ enum Background {
     SnapshotRead,
     /// The name of a snapshot that is complete.
     Publish(SnapshotDone),
-    /// A file that is not needed any more goes.
-    Purge(String),
+    /// Those that are not needed any more have other names.
+    PurgeNames,
+    /// A piece of one goes.
+    PurgeCut {
+        left: u64,
+    },
     PurgeSync,
+    PurgeRemove,
 }
 
 impl LogCore {
@@ -189,6 +193,7 @@ impl LogCore {
                 continue;
             }
             let half_made = is_temporary(&entry.name)
+                || is_purged(&entry.name)
                 || installed.is_some()
                 || entry.name == NEW_NAME
                 || tail.stale.contains(&entry.name)
@@ -270,9 +275,7 @@ impl LogCore {
             snapshot_waiting: None,
             snapshot: None,
             snapshots,
-            purge: VecDeque::new(),
-            orphans,
-            purged: Vec::new(),
+            purge: Purge::behind(orphans),
             reports: VecDeque::new(),
             spare: Vec::new(),
             zeros: None,
@@ -646,7 +649,7 @@ impl LogCore {
                 self.complete_snapshot(block, result);
             }
             Background::SnapshotRead => self.complete_snapshot_read(block, result),
-            Background::Purge(name) => self.complete_purge(name, result),
+            Background::PurgeRemove => self.complete_purge_remove(result),
             _ if result.is_err() => self.fail(result.expect_err("checked")),
             Background::ZeroSync { sequence } => self.complete_zero_sync(sequence),
             Background::Reserve => self.complete_reserve(),
@@ -662,6 +665,8 @@ impl LogCore {
                 self.marked = marker.through;
             }
             Background::Publish(done) => self.complete_publish(done),
+            Background::PurgeNames => self.complete_purge_names(),
+            Background::PurgeCut { left } => self.complete_purge_cut(left),
             Background::PurgeSync => self.complete_purge_sync(),
         }
     }
@@ -768,6 +773,7 @@ impl LogCore {
             Next::Syncing(segment) | Next::Synced(segment) | Next::Ready(segment) => Some(segment),
             Next::Absent => None,
         };
+        self.stop_purging(disk);
         let segments = self.current.take().into_iter().chain(next).map(|segment| segment.file);
         for file in self.retired.drain(..).map(|retired| retired.file).chain(segments).chain(self.marker_file.take()) {
             disk.close(file);

@@ -1,9 +1,9 @@
-//! Snapshots in slices, and what may be removed behind them.
+//! Snapshots in slices.
 //!
 //! A snapshot is written under a temporary name, synced, read back and checked frame by frame, and only then renamed: what
 //! carries a snapshot's name was whole on the medium once. It is not published before the log is durable up to its zxid,
-//! so that the log always reaches at least as far as any snapshot. Removing old files follows a checked snapshot
-//! and nothing else (ZOOKEEPER-3231 counted broken ones and removed the only good one).
+//! so that the log always reaches at least as far as any snapshot. Removing old files ([`super::purge`]) follows a checked
+//! snapshot and nothing else (ZOOKEEPER-3231 counted broken ones and removed the only good one).
 //!
 //! A snapshot from the leader is written in the same way; when it is sound, [`super::cut`] puts it in the place of everything.
 
@@ -11,7 +11,6 @@ use super::{Background, LogCore, Report};
 use crate::ids::Zxid;
 use crate::storage::disk::{BlockBuf, Disk, DiskError, FileId, NameOperation, Operation};
 use crate::storage::error::StorageError;
-use crate::storage::log::format::segment_name;
 use crate::storage::snapshot::format::{SnapshotInfo, SnapshotWriter, installed_name, snapshot_name, temporary_name};
 use crate::storage::snapshot::{SNAPSHOT_SLICE_LEN, SnapshotDone, SnapshotReader, SnapshotSource};
 
@@ -77,7 +76,7 @@ impl LogCore {
         if let Some(source) = self.snapshot_waiting.take() {
             self.begin_snapshot(disk, source, None)?;
         }
-        let Some(mut job) = self.snapshot.take() else { return Ok(false) };
+        let Some(mut job) = self.snapshot.take() else { return Ok(self.is_purging()) };
         if let Some(error) = job.failure.take() {
             self.snapshot = Some(job);
             self.abandon_snapshot(disk, error.into())?;
@@ -236,55 +235,6 @@ impl LogCore {
         }
         self.reports.push_back(Report::SnapshotDone(done));
         self.choose_purge();
-    }
-
-    /// Snapshots beyond those retained, and the segments that none of those retained needs (ZooKeeper's PurgeTxnLog).
-    ///
-    /// With fewer snapshots than are to be retained, the beginning of the log counts as one of them: then it stays whole,
-    /// so that there is always more than one way back.
-    fn choose_purge(&mut self) {
-        let retained = self.options.snapshots_retained;
-        if retained == 0 || self.snapshots.len() < retained {
-            return;
-        }
-        let surplus = self.snapshots.len() - retained;
-        self.purge.extend(self.snapshots.drain(..surplus).map(snapshot_name));
-        let oldest = self.snapshots[0];
-        self.purge.extend(self.orphans.drain(..));
-        // A segment is needed unless the one behind it begins at or before the oldest snapshot.
-        while let [(sequence, _), (_, base), ..] = self.segments[..]
-            && base <= oldest
-        {
-            self.purge.push_back(segment_name(sequence));
-            self.segments.remove(0);
-        }
-    }
-
-    /// Removes the next file of those that are not needed any more, or makes that durable behind the last one: in the background, as
-    /// a file system takes tens of milliseconds to give up a long one. Whether an operation was started.
-    fn do_purge(&mut self, disk: &mut dyn Disk) -> Result<bool, DiskError> {
-        if let Some(name) = self.purge.pop_front() {
-            self.submit_names(disk, NameOperation::Remove(name.clone()), Background::Purge(name))?;
-            return Ok(true);
-        }
-        if self.purged.is_empty() {
-            return Ok(false);
-        }
-        self.submit_names(disk, NameOperation::Sync, Background::PurgeSync)?;
-        Ok(true)
-    }
-
-    pub(super) fn complete_purge(&mut self, name: String, result: Result<(), DiskError>) {
-        match result {
-            // An operator was faster.
-            Ok(()) | Err(DiskError::NotFound { .. }) => self.purged.push(name),
-            Err(error) => self.fail(error),
-        }
-    }
-
-    pub(super) fn complete_purge_sync(&mut self) {
-        self.reports.push_back(Report::Purged { files: std::mem::take(&mut self.purged) });
-        self.retry_full = true;
     }
 
     fn abandon_snapshot(&mut self, disk: &mut dyn Disk, error: StorageError) -> Result<(), DiskError> {

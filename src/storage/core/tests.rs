@@ -376,6 +376,39 @@ fn snapshots_are_whole_and_old_files_go_behind_them() {
     assert!(tail_of(&rig.disk, Zxid::ZERO).is_err());
 }
 
+#[test]
+fn what_is_purged_loses_its_name_for_good_and_then_goes_in_pieces() {
+    let mut rig = Rig::new(Options { segment_len: 4 << 20, snapshots_retained: 1, ..options() });
+    while !rig.disk.files().contains_key(&segment_name(3)) {
+        (0..10).for_each(|_| rig.append(50));
+        rig.settle();
+    }
+    let last = Zxid(rig.next - 1);
+    rig.core.handle(Command::Snapshot(Box::new(Numbers { zxid: last, given: 0 })));
+    rig.settle();
+    let first = segment_name(1);
+    assert!(rig.reports.contains(&Report::Purged { files: vec![first.clone()] }));
+    let purged = format!("{first}.purged");
+    let history = rig.disk.history();
+    let begin = history.iter().position(|line| *line == format!("rename {first} 0")).expect("its name goes first");
+    let steps: Vec<&str> = history[begin + 1..].iter().map(String::as_str).collect();
+    assert_eq!(steps[0], "sync-directory  0");
+    let cuts = steps.iter().filter(|line| line.starts_with(&format!("free {purged}"))).count();
+    assert_eq!(cuts, 3, "{steps:?}");
+    for (at, line) in steps.iter().enumerate().filter(|(_, line)| line.starts_with("free")) {
+        assert_eq!(steps[at + 1], format!("sync {purged} 0"), "{line}");
+    }
+    assert_eq!(*steps.last().expect("steps"), format!("remove {purged} 0"));
+    assert!(!rig.core.is_purging());
+    // Cut short, the rest goes with the next start.
+    let mut files = rig.disk.files();
+    files.insert(purged.clone(), vec![0; 4096]);
+    let disk = SimDisk::with_files(files);
+    let (tail, _) = tail_of(&disk, last).expect("a sound log");
+    LogCore::open(&mut disk.clone(), options(), &tail, 1).expect("no fault");
+    assert!(!disk.files().contains_key(&purged));
+}
+
 /// To the record: a segment goes when the one behind it begins at or before the oldest snapshot that stays.
 #[test]
 fn the_log_reaches_back_to_the_oldest_snapshot_and_no_segment_further() {
