@@ -95,15 +95,6 @@ impl ShardItem {
     pub fn is_logged_in_order(&self) -> bool {
         matches!(self, Self::Connect(_) | Self::Write(_))
     }
-
-    /// The connection whose client asks, if one does.
-    pub const fn connection(&self) -> Option<ConnectionId> {
-        match self {
-            Self::Connect(connect) => Some(connect.connection),
-            Self::Write(write) => Some(write.connection),
-            Self::Heard { .. } | Self::Ask(_) | Self::Told(..) => None,
-        }
-    }
 }
 
 /// The handshake of a connection.

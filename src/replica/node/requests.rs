@@ -25,15 +25,8 @@ impl Replica {
             let overtakes = !item.is_logged_in_order();
             if overtakes || (!self.stalled.holds_up(Origin::Shards) && self.has_room_for(&bodies, &item)) {
                 self.handle_item(now, &bodies, item);
-                continue;
-            }
-            let connection = item.connection();
-            if !self.stalled.push(Stalled::Item(bodies.clone(), item))
-                && let Some(connection) = connection
-            {
-                tracing::warn!(?connection, "too many requests wait for room in the log: its client is cut off");
-                self.stalled.forget_connection(connection);
-                self.turn_away(connection);
+            } else {
+                self.stalled.push(Stalled::Item(bodies.clone(), item));
             }
         }
     }

@@ -11,11 +11,12 @@ use std::sync::Arc;
 use super::LearnerRequest;
 use crate::ids::SessionId;
 use crate::replica::event::LinkId;
-use crate::replica::message::{ConnectionId, ShardItem};
+use crate::replica::message::ShardItem;
 use crate::session::Owner;
 
-/// Bytes of requests that may wait. Whoever brings more, a learner or a client, is cut off, and asks again elsewhere or later.
-const BYTES_MAX: usize = 64 << 20;
+/// Bytes of learners' clients' requests that may wait. The learner that brings more is cut off, and its clients ask again elsewhere or
+/// later. What this server's own clients may have under way is bounded by the shards.
+const FORWARDED_BYTES_MAX: usize = 64 << 20;
 
 /// Something that waits.
 pub(super) enum Stalled {
@@ -40,11 +41,10 @@ impl Stalled {
         }
     }
 
-    /// What it takes in memory, about.
-    fn len(&self) -> usize {
+    /// What it counts against the bound.
+    fn forwarded_len(&self) -> usize {
         match self {
-            Self::Item(_, ShardItem::Write(write)) => 128 + write.body.len(),
-            Self::Item(..) => 128,
+            Self::Item(..) => 0,
             Self::Forwarded(_, request) => request.len(),
         }
     }
@@ -54,7 +54,7 @@ impl Stalled {
 #[derive(Default)]
 pub(super) struct StalledLines {
     items: VecDeque<Stalled>,
-    bytes: usize,
+    forwarded_bytes: usize,
     /// How many wait of each origin; none of those of which none waits.
     origins: BTreeMap<Origin, usize>,
 }
@@ -69,13 +69,16 @@ impl StalledLines {
         self.origins.contains_key(&origin)
     }
 
-    /// One more. False if it is too much: then all that waits of its link, or of its connection, has to be forgotten.
-    #[must_use]
-    pub(super) fn push(&mut self, stalled: Stalled) -> bool {
-        self.bytes += stalled.len();
+    /// One more.
+    pub(super) fn push(&mut self, stalled: Stalled) {
+        self.forwarded_bytes += stalled.forwarded_len();
         *self.origins.entry(stalled.origin()).or_default() += 1;
         self.items.push_back(stalled);
-        self.bytes <= BYTES_MAX
+    }
+
+    /// Whether learners have brought more than may wait.
+    pub(super) fn is_too_much(&self) -> bool {
+        self.forwarded_bytes > FORWARDED_BYTES_MAX
     }
 
     pub(super) fn front(&self) -> Option<&Stalled> {
@@ -89,7 +92,7 @@ impl StalledLines {
     }
 
     fn count_out(&mut self, stalled: &Stalled) {
-        self.bytes -= stalled.len();
+        self.forwarded_bytes -= stalled.forwarded_len();
         let origin = stalled.origin();
         let count = self.origins.get_mut(&origin).expect("what waits is counted");
         *count -= 1;
@@ -98,26 +101,19 @@ impl StalledLines {
         }
     }
 
-    fn forget(&mut self, is_meant: impl Fn(&Stalled) -> bool) {
+    /// Nobody waits for the answers to what this learner has forwarded.
+    pub(super) fn forget_link(&mut self, link: LinkId) {
+        let origin = Origin::Learner(link);
+        if !self.holds_up(origin) {
+            return;
+        }
         for stalled in std::mem::take(&mut self.items) {
-            if is_meant(&stalled) {
+            if stalled.origin() == origin {
                 self.count_out(&stalled);
             } else {
                 self.items.push_back(stalled);
             }
         }
-    }
-
-    /// Nobody waits for the answers to what this learner has forwarded.
-    pub(super) fn forget_link(&mut self, link: LinkId) {
-        if self.holds_up(Origin::Learner(link)) {
-            self.forget(|stalled| stalled.origin() == Origin::Learner(link));
-        }
-    }
-
-    /// The client of this connection is cut off.
-    pub(super) fn forget_connection(&mut self, connection: ConnectionId) {
-        self.forget(|stalled| matches!(stalled, Stalled::Item(_, item) if item.connection() == Some(connection)));
     }
 
     /// The session belongs to `owner` from now on: what it had asked for elsewhere came too late, even if it comes back there while

@@ -93,7 +93,8 @@ impl Replica {
     /// It has no role any more: with a full disk the next election is the others', unless its leader is known.
     pub(super) fn may_abstain(&mut self, now: Now) {
         let ensemble = self.ensemble.as_deref().expect("only members have a role");
-        if ensemble.full_disk.since.is_some() && ensemble.designated.is_none() {
+        let has_vote = ensemble.options.membership.is_participant(ensemble.options.my_id);
+        if has_vote && ensemble.full_disk.since.is_some() && ensemble.designated.is_none() {
             self.abstain(now);
         }
     }

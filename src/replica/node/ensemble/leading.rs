@@ -332,7 +332,8 @@ impl Replica {
         if owner.is_some_and(|owner| owner != request.owner) {
             request.owner = Owner::MOVED;
         }
-        if !self.stalled.push(Stalled::Forwarded(link, request)) {
+        self.stalled.push(Stalled::Forwarded(link, request));
+        if self.stalled.is_too_much() {
             tracing::warn!(?link, "its requests that wait for room in the log are too many: closed");
             self.close_link(link);
         }
