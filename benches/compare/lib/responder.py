@@ -4,21 +4,10 @@ A fixed rate's percentiles are made of what the server does and of what the mach
 host takes away, threads that wait for one. The same load against a server that does nothing shows the second part.
 """
 
-import json
-import os
 import subprocess
 
-from sides import ROOT
-
-
-def binary():
-    """Builds it if need be."""
-    if told := os.environ.get("ZOO_RESPONDER"):
-        return told
-    command = ["cargo", "build", "--release", "--bench", "generator", "--message-format", "json", "-q"]
-    lines = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True).stdout.splitlines()
-    built = [json.loads(line) for line in lines]
-    return next(one["executable"] for one in built if one.get("executable") and one["target"]["name"] == "generator")
+import sides  # noqa: F401  (which leads to tests/lib)
+from bench_binary import bench_binary
 
 
 class Responder:
@@ -26,7 +15,7 @@ class Responder:
 
     def __enter__(self):
         self.process = subprocess.Popen(
-            [binary(), "--serve"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [bench_binary("generator", "ZOO_RESPONDER"), "--serve"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         address = self.process.stdout.readline().strip()
         if not address:
