@@ -16,14 +16,14 @@ use crate::storage::disk::DiskError;
 /// Holds the lock on the folder, and the number of the process that does.
 pub const LOCK_FILE: &str = ".zoo-server.lock";
 
-/// Choices for a [`Ring`].
+/// Choices for a [`Ring`](super::Ring).
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Try O_DIRECT first.
     pub direct: bool,
     /// How durable writes are made; `None`: as suits the device.
     pub durability: Option<Durability>,
-    /// How long [`Disk::wait`] looks for work before it sleeps. Costs a whole core; only where one is free.
+    /// How long [`Disk::wait`](crate::storage::disk::Disk::wait) looks for work before it sleeps. Costs a whole core; only where one is free.
     pub spin: Duration,
     /// Where snapshots and epochs are kept, if not beside the log.
     pub snapshot_folder: Option<PathBuf>,
