@@ -437,7 +437,11 @@ class Witness:
     PATH = "/load-witness"
 
     def __init__(self, ensemble):
-        from kazoo.client import KazooClient
+        try:
+            from kazoo.client import KazooClient
+        except ImportError as error:
+            raise RuntimeError(
+                "kazoo is missing: tests/lib/setup installs it; run this with target/test-env/bin/python") from error
         self.ensemble = ensemble
         self.states, self.complaints = [], []
         hosts = ",".join(f"{host}:{port}" for host, port in ensemble.addresses().values())
