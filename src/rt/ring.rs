@@ -440,8 +440,8 @@ impl Ring {
             }
             Kind::Free => {
                 let result = match -result {
-                    // Not every file system, nor every kernel, can.
-                    ..=0 | libc::EOPNOTSUPP | libc::ENOSYS | libc::EINVAL => Ok(()),
+                    // Not every file system, nor every kernel, can, and some need room for it.
+                    ..=0 | libc::EOPNOTSUPP | libc::ENOSYS | libc::EINVAL | libc::ENOSPC | libc::EDQUOT => Ok(()),
                     error => Err(disk_error("free", name, 0, &io::Error::from_raw_os_error(error))),
                 };
                 done.push(Completion { token, block: None, result, took: Took::default() });

@@ -91,6 +91,8 @@ struct Device {
     history: Vec<String>,
     cut_after: Option<u64>,
     capacity: Option<u64>,
+    /// There is no room for another name.
+    names_full: bool,
     writes: u64,
     syncs: u64,
     fail_write: Option<u64>,
@@ -289,6 +291,11 @@ impl SimDisk {
     /// From now on there is room for this many bytes in all; `None`: as many as there is memory.
     pub fn set_capacity(&self, capacity: Option<u64>) {
         self.device().capacity = capacity;
+    }
+
+    /// From now on a file can get no other name for want of room, or can again.
+    pub fn set_names_full(&self, names_full: bool) {
+        self.device().names_full = names_full;
     }
 
     /// Bytes that the files take.
@@ -530,6 +537,9 @@ impl Disk for SimDisk {
     fn rename(&mut self, source: &str, target: &str) -> Result<(), DiskError> {
         let mut device = self.device();
         device.begin("rename", source, 0)?;
+        if device.names_full {
+            return Err(DiskError::Full { file: target.to_owned() });
+        }
         let Some(inode) = device.names.remove(source) else {
             return Err(DiskError::NotFound { file: source.to_owned() });
         };

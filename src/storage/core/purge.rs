@@ -85,11 +85,14 @@ impl LogCore {
         if !self.purge.chosen.is_empty() {
             for name in std::mem::take(&mut self.purge.chosen) {
                 match disk.rename(&name, &format!("{name}{SUFFIX}")) {
-                    Ok(()) => self.purge.renamed.push(name),
+                    Ok(()) => {}
+                    // No room, not even for a name: there will be when it is gone.
+                    Err(DiskError::Full { .. }) => disk.remove(&name)?,
                     // An operator was faster.
-                    Err(DiskError::NotFound { .. }) => {}
+                    Err(DiskError::NotFound { .. }) => continue,
                     Err(error) => return Err(error),
                 }
+                self.purge.renamed.push(name);
             }
             self.submit_names(disk, NameOperation::Sync, Background::PurgeNames)?;
             return Ok(true);

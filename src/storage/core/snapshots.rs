@@ -86,8 +86,7 @@ impl LogCore {
         match work {
             Ok(Work::Done) => {
                 let Some(log_id) = job.install else {
-                    self.publish(disk, &job)?;
-                    return Ok(false);
+                    return self.publish(disk, job);
                 };
                 disk.close(job.file);
                 disk.sync_directory()?;
@@ -219,12 +218,22 @@ impl LogCore {
         }
     }
 
-    fn publish(&mut self, disk: &mut dyn Disk, job: &SnapshotJob) -> Result<(), DiskError> {
+    /// Gives it its name. Whether there is more that needs no completion.
+    fn publish(&mut self, disk: &mut dyn Disk, job: SnapshotJob) -> Result<bool, StorageError> {
         let zxid = job.info.zxid;
-        disk.close(job.file);
-        disk.rename(&job.name, &snapshot_name(zxid))?;
+        match disk.rename(&job.name, &snapshot_name(zxid)) {
+            Ok(()) => disk.close(job.file),
+            // Not even for a name.
+            Err(error @ DiskError::Full { .. }) => {
+                self.snapshot = Some(job);
+                self.abandon_snapshot(disk, error.into())?;
+                return Ok(true);
+            }
+            Err(error) => return Err(error.into()),
+        }
         let done = SnapshotDone { zxid, len: job.writer.offset(), records: job.writer.records() };
-        self.submit_names(disk, NameOperation::Sync, Background::Publish(done))
+        self.submit_names(disk, NameOperation::Sync, Background::Publish(done))?;
+        Ok(false)
     }
 
     /// The snapshot's name is durable.

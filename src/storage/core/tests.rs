@@ -409,6 +409,34 @@ fn what_is_purged_loses_its_name_for_good_and_then_goes_in_pieces() {
     assert!(!disk.files().contains_key(&purged));
 }
 
+/// The disk is so full that a file can get no other name.
+#[test]
+fn without_room_for_a_name_a_snapshot_is_given_up_and_old_files_go_at_once() {
+    let mut rig = Rig::new(options());
+    let snapshot = |rig: &mut Rig, names_full: [bool; 2]| {
+        (0..30).for_each(|_| rig.append(7));
+        rig.settle();
+        let source = Box::new(Numbers { zxid: Zxid(rig.next - 1), given: 0 });
+        rig.disk.set_names_full(names_full[0]);
+        rig.core.handle(Command::Snapshot(source));
+        while rig.core.is_snapshotting() {
+            let mut done = Vec::new();
+            rig.core.step(&mut rig.disk);
+            rig.disk.wait(true, &mut done).expect("the simulated disk waits");
+            done.drain(..).for_each(|completion| rig.core.complete(completion));
+        }
+        rig.disk.set_names_full(names_full[1]);
+        rig.settle();
+        rig.disk.files().into_keys().filter(|name| name.starts_with("snapshot.")).count()
+    };
+    assert_eq!(snapshot(&mut rig, [true, true]), 0, "not even the temporary one is left");
+    assert!(rig.reports.iter().any(|report| matches!(report, Report::SnapshotFailed { .. })));
+    assert_eq!([(); 2].map(|()| snapshot(&mut rig, [false, false])), [1, 2]);
+    assert_eq!(snapshot(&mut rig, [false, true]), 2, "the oldest goes, if by its own name");
+    assert!(!rig.core.has_ended() && !rig.core.is_purging());
+    assert!(rig.reports.iter().any(|report| matches!(report, Report::Purged { .. })));
+}
+
 /// To the record: a segment goes when the one behind it begins at or before the oldest snapshot that stays.
 #[test]
 fn the_log_reaches_back_to_the_oldest_snapshot_and_no_segment_further() {
