@@ -110,7 +110,8 @@ fn phases(world: &mut World) {
     world.trace(|| format!("healed: {quorum:?}, but for the full disks of {full:?}"));
     world.heal(&quorum, &full);
     let writes = if full.is_empty() { PROGRESS_WRITES } else { PROGRESS_WRITES_FULL };
-    must_progress(world, "with a quorum", writes, |world| !asks_for_more(world, &quorum));
+    let with_room: Vec<usize> = quorum.iter().copied().filter(|server| !full.contains(server)).collect();
+    must_progress(world, "with a quorum", writes, |world| !asks_for_more(world, &with_room));
     let all: Vec<usize> = (0..world.servers.len()).collect();
     world.trace(|| "healed: all".to_owned());
     world.heal(&all, &[]);
@@ -127,13 +128,16 @@ fn phases(world: &mut World) {
     }
 }
 
-/// Whether one of these servers knows of a proposed configuration that needs others, too. A client may have asked for it just before
-/// the others went down: from then on nothing is committed, and nobody is elected, without a quorum of both (seed 122282).
+/// Whether others than these servers are needed, too: for the configuration that clients have come to meanwhile (seed 823332), or for
+/// one that is proposed. A client may have asked for it just before the others went down: from then on nothing is committed, and
+/// nobody is elected, without a quorum of both (seed 122282).
 fn asks_for_more(world: &World, servers: &[usize]) -> bool {
-    servers.iter().any(|server| match &world.servers[*server].configurations {
-        Some((_, Some(proposed))) => !Ledger::is_quorum(proposed, servers.iter().copied()),
-        _ => false,
-    })
+    let is_enough = |configuration| Ledger::is_quorum(configuration, servers.iter().copied());
+    !is_enough(world.ledger.configuration())
+        || servers.iter().any(|server| match &world.servers[*server].configurations {
+            Some((_, Some(proposed))) => !is_enough(proposed),
+            _ => false,
+        })
 }
 
 fn must_progress(world: &mut World, what: &str, writes: u64, is_owed: impl Fn(&World) -> bool) {
