@@ -208,6 +208,9 @@ pub struct World {
     pub leaders: BTreeMap<Epoch, (usize, Life)>,
 }
 
+/// So many things happen at one moment at the very most; beyond it some timer is always due, and time would never pass.
+const STEPS_AT_ONCE_MAX: u32 = 1_000_000;
+
 impl World {
     pub fn new(plan: Plan) -> Self {
         let mut random = Random::new(plan.seed ^ 0x5151);
@@ -284,7 +287,13 @@ impl World {
     pub fn run_until(&mut self, bound: u64, mut is_so: impl FnMut(&Self) -> bool) -> bool {
         let end = self.now + bound;
         let mut look = self.now;
+        let (mut moment, mut steps) = (self.now, 0);
         while self.violation.is_none() {
+            steps = if self.now > moment { 0 } else { steps + 1 };
+            moment = self.now;
+            if steps > STEPS_AT_ONCE_MAX {
+                self.check(Err(format!("time stands still: more than {STEPS_AT_ONCE_MAX} things at one moment")));
+            }
             if self.now >= look {
                 if is_so(self) {
                     return true;
