@@ -37,6 +37,8 @@ pub(super) struct FullDisk {
     abstained: u32,
     /// Until when it keeps out of elections.
     abstains_until: Option<Instant>,
+    /// Only for its log's sake: room there ends that.
+    is_for_log: bool,
 }
 
 impl FullDisk {
@@ -73,7 +75,11 @@ impl Replica {
         if full {
             ensemble.full_disk.since.get_or_insert(now.instant);
         } else if ensemble.full_disk.since.is_some() {
-            ensemble.full_disk = FullDisk::default();
+            let FullDisk { abstained, abstains_until, is_for_log, .. } = ensemble.full_disk;
+            // A log that is opened anew, as after a leader's state that did not fit, has room until it tries: that is no reason to
+            // vote (seed 875896).
+            let abstains_until = abstains_until.filter(|_| !is_for_log);
+            ensemble.full_disk = FullDisk { abstained, abstains_until, ..FullDisk::default() };
         }
     }
 
@@ -96,6 +102,7 @@ impl Replica {
         let has_vote = ensemble.options.membership.is_participant(ensemble.options.my_id);
         if has_vote && ensemble.full_disk.since.is_some() && ensemble.designated.is_none() {
             self.abstain(now);
+            self.ensemble.as_deref_mut().expect("it was there just now").full_disk.is_for_log = true;
         }
     }
 
@@ -108,6 +115,7 @@ impl Replica {
             .min(ensemble.options.init_limit.saturating_mul(2));
         ensemble.full_disk.abstains_until = Some(now.instant + ensemble.ticks(ticks));
         ensemble.full_disk.abstained = abstained.saturating_add(1);
+        ensemble.full_disk.is_for_log = false;
         ensemble.election.abstain();
     }
 }

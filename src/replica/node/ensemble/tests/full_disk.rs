@@ -68,6 +68,22 @@ fn room_that_comes_back_ends_the_abstention() {
     assert_eq!(world.standings()[1..], [Standing::Leading, Standing::Following]);
 }
 
+/// A log that is opened anew has room until it tries.
+#[test]
+fn a_member_that_a_leaders_state_did_not_fit_keeps_out_though_its_log_seems_to_have_room() {
+    let mut world = led();
+    world.fill(1);
+    let now = world.now();
+    let follower = world.servers.get_mut(&1).unwrap();
+    follower.stand_down(now, "there is no room on the disk for the leader's state");
+    follower.abstain(now);
+    follower.note_full_disk(now, false);
+    let full_disk = |world: &World| world.servers[&1].ensemble.as_deref().unwrap().full_disk;
+    let until = full_disk(&world).abstains_until().expect("it keeps out all the same");
+    world.servers.get_mut(&1).unwrap().note_full_disk(now, true);
+    assert_eq!(full_disk(&world).abstains_until(), Some(until));
+}
+
 #[test]
 fn a_leader_with_a_full_disk_stays_if_the_others_are_no_quorum() {
     let mut world = led();
