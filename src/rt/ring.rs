@@ -112,10 +112,19 @@ struct OpenFile {
 /// An operation that the kernel has.
 struct UnderWay {
     token: u64,
-    /// `None` of an operation on names.
-    file: Option<FileId>,
-    kind: Kind,
+    what: What,
     since: Instant,
+}
+
+enum What {
+    File(FileId, Kind),
+    Remove {
+        name: String,
+        /// What the kernel was given.
+        _path: CString,
+    },
+    /// Of this place.
+    SyncNames(usize),
 }
 
 enum Kind {
@@ -133,13 +142,6 @@ enum Kind {
         block: BlockBuf,
     },
     Free,
-    Remove {
-        name: String,
-        /// What the kernel was given.
-        _path: CString,
-    },
-    /// Of this place.
-    SyncNames(usize),
 }
 
 impl Ring {
@@ -395,12 +397,13 @@ impl Ring {
 
     fn complete(&mut self, data: u64, result: i32, done: &mut Vec<Completion>) {
         let place = usize::try_from(data).ok().and_then(|place| self.under_way.get_mut(place));
-        let Some(UnderWay { token, file, kind, since }) = place.and_then(Option::take) else {
+        let Some(UnderWay { token, what, since }) = place.and_then(Option::take) else {
             panic!("the ring completed operation {data}, which is not under way");
         };
-        let (file, kind) = match (file, kind) {
-            (Some(file), kind) => (file, kind),
-            (None, kind) => return self.complete_names(token, kind, result, done),
+        let (file, kind) = match what {
+            What::File(file, kind) => (file, kind),
+            What::Remove { name, .. } => return self.complete_remove(token, &name, result, done),
+            What::SyncNames(place) => return self.complete_sync_names(token, place, result, done),
         };
         let OpenFile { file: target, name, .. } = &self.files[&file];
         match kind {
@@ -471,35 +474,32 @@ impl Ring {
                 let result = result.map_err(|error| disk_error("read", name, offset, &error));
                 done.push(Completion { token, block: Some(block), result, took: Took::default() });
             }
-            Kind::Remove { .. } | Kind::SyncNames(_) => unreachable!("an operation on names has no file"),
         }
     }
 
-    fn complete_names(&mut self, token: u64, kind: Kind, result: i32, done: &mut Vec<Completion>) {
-        let result = if result >= 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(-result)) };
-        let result = match kind {
-            Kind::Remove { name, .. } => match result {
-                // A kernel before 5.11 cannot do it in the background.
-                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => self.remove(&name),
-                result => result.map_err(|error| disk_error("remove", &name, 0, &error)),
-            },
-            Kind::SyncNames(place) => {
-                self.places[place].is_changed |= result.is_err();
-                let is_next_changed = self.places[place + 1..].iter().any(|next| next.is_changed);
-                match result.map_err(|error| disk_error("sync", ".", 0, &error)) {
-                    // The other folder's turn.
-                    Ok(()) if is_next_changed => match self.submit_names(NameOperation::Sync, token) {
-                        Ok(()) => return,
-                        Err(error) => Err(error),
-                    },
-                    result => result,
-                }
-            }
-            Kind::Write { .. } | Kind::Sync | Kind::Free | Kind::Read { .. } => {
-                unreachable!("a file's operation has a file")
-            }
+    fn complete_remove(&mut self, token: u64, name: &str, result: i32, done: &mut Vec<Completion>) {
+        let result = match -result {
+            ..=0 => Ok(()),
+            // A kernel before 5.11 cannot do it in the background.
+            libc::EINVAL => self.remove(name),
+            error => Err(disk_error("remove", name, 0, &io::Error::from_raw_os_error(error))),
         };
         done.push(Completion { token, block: None, result, took: Took::default() });
+    }
+
+    fn complete_sync_names(&mut self, token: u64, place: usize, result: i32, done: &mut Vec<Completion>) {
+        let mut outcome = Ok(());
+        if result < 0 {
+            self.places[place].is_changed = true;
+            outcome = Err(disk_error("sync", ".", 0, &io::Error::from_raw_os_error(-result)));
+        } else if self.places[place + 1..].iter().any(|next| next.is_changed) {
+            // The other folder's turn.
+            outcome = self.submit_names(NameOperation::Sync, token);
+            if outcome.is_ok() {
+                return;
+            }
+        }
+        done.push(Completion { token, block: None, result: outcome, took: Took::default() });
     }
 
     fn free_place(&self) -> usize {
@@ -601,7 +601,8 @@ impl Disk for Ring {
     }
 
     fn close(&mut self, file: FileId) {
-        let busy = self.under_way.iter().flatten().any(|operation| operation.file == Some(file));
+        let busy =
+            self.under_way.iter().flatten().any(|operation| matches!(operation.what, What::File(of, _) if of == file));
         assert!(!busy, "{} is closed with operations under way", self.file(file).name);
         self.files.remove(&file);
     }
@@ -679,7 +680,7 @@ impl Disk for Ring {
                 (entry, Kind::Read { offset, block })
             }
         };
-        self.under_way[place] = Some(UnderWay { token, file: Some(file), kind, since: Instant::now() });
+        self.under_way[place] = Some(UnderWay { token, what: What::File(file, kind), since: Instant::now() });
         // SAFETY: the block's bytes are on the heap, where moving the block does not move them, and stay in `under_way`,
         // untouched, until the completion; the file stays open as long (`close` refuses). Dropping the ring waits for it.
         unsafe { self.push(&entry.user_data(place as u64)) };
@@ -688,12 +689,12 @@ impl Disk for Ring {
 
     fn submit_names(&mut self, operation: NameOperation, token: u64) -> Result<(), DiskError> {
         let place = self.free_place();
-        let (entry, kind) = match operation {
+        let (entry, what) = match operation {
             NameOperation::Remove(name) => {
                 let path = self.path_to_change(&name);
                 let path = CString::new(path.as_os_str().as_bytes()).expect("a path that opened files has no NUL");
                 let entry = opcode::UnlinkAt::new(types::Fd(libc::AT_FDCWD), path.as_ptr()).build();
-                (entry, Kind::Remove { name, _path: path })
+                (entry, What::Remove { name, _path: path })
             }
             NameOperation::Sync => {
                 let Some(changed) = self.places.iter().position(|place| place.is_changed) else {
@@ -703,10 +704,10 @@ impl Disk for Ring {
                 let changed_place = &mut self.places[changed];
                 changed_place.is_changed = false;
                 let entry = opcode::Fsync::new(types::Fd(changed_place.directory.as_raw_fd())).build();
-                (entry, Kind::SyncNames(changed))
+                (entry, What::SyncNames(changed))
             }
         };
-        self.under_way[place] = Some(UnderWay { token, file: None, kind, since: Instant::now() });
+        self.under_way[place] = Some(UnderWay { token, what, since: Instant::now() });
         // SAFETY: the path's bytes are on the heap, where moving the string does not move them, and stay in `under_way` until the
         // completion; the directory stays open as long as the ring lives, which waits for it when it is dropped.
         unsafe { self.push(&entry.user_data(place as u64)) };

@@ -25,9 +25,10 @@ use super::shard::ToReplicaInbox;
 /// Commands taken in one go.
 const INBOX_TAKE_MAX: usize = 64;
 
-/// Between the slices of a snapshot, or of what is purged, the thread sleeps for this long, unless there is a batch to write. Whoever shares its core and was
-/// just told that something is durable can say so to the client meanwhile, and the device has time for the log.
-const SNAPSHOT_PAUSE: Duration = Duration::from_micros(100);
+/// Between the slices of a snapshot, or of what is purged, the thread sleeps for this long, unless there is a batch to write. Whoever
+/// shares its core and was just told that something is durable can say so to the client meanwhile, and the device has time for the
+/// log.
+const SLICE_PAUSE: Duration = Duration::from_micros(100);
 
 /// What the replica wants of the log.
 pub(super) enum LogCommand {
@@ -173,7 +174,7 @@ pub(super) fn run(
         }
         // A batch that came meanwhile has rung already.
         if (core.is_snapshotting() || core.is_purging()) && core.is_quiet() && inbox.is_empty() {
-            disk.pause(SNAPSHOT_PAUSE);
+            disk.pause(SLICE_PAUSE);
         }
     }
 }

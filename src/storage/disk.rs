@@ -2,9 +2,9 @@
 //! machine it may be two, the log's and the snapshots': [`is_beside_snapshots`] says which file stands where.)
 //!
 //! `rt` implements it with io_uring and O_DIRECT, the tests with a simulated disk that loses, tears and rots what was not
-//! synced. Calls that change names or read are rare and wait for their end; writes are handed over with
-//! [`Disk::submit`] and come back through [`Disk::wait`], so that the log, a snapshot and the preparation of the next
-//! segment can be on their way at the same time.
+//! synced. Most calls that change names or read are rare and wait for their end; writes, and what takes long, are
+//! handed over with [`Disk::submit`] or [`Disk::submit_names`] and come back through [`Disk::wait`], so that the log, a snapshot
+//! and the preparation of the next segment can be on their way at the same time.
 //!
 //! What an implementation promises: a [`Completion`] of a write with `durable: true`, or of a sync, says that the bytes
 //! survive a power cut; before that, any subset of the 512-byte sectors of an unsynced write may be on the medium after

@@ -10,7 +10,7 @@
 //! Group commit has no timer: one frame is under way at a time, and what arrives meanwhile makes up the next, which is merged,
 //! chained and its sectors' CRCs taken while the disk is busy: a durable frame is followed by the next one at once. Beside the
 //! frame at most one background operation is under way: a new segment being reserved and written with zeros, a slice of
-//! a snapshot, a marker. While the log is busy each frame lets one such slice pass, so that no append ever waits for more.
+//! a snapshot, a piece of what is purged, a marker. While the log is busy each frame lets one such slice pass, so that no append ever waits for more.
 //!
 //! Room is granted, not hoped for. [`Report::Room`] tells up to which total cost batches may be admitted, counted from the
 //! start; what was admitted has its blocks reserved on the device. So a full disk is known before a transaction is
@@ -635,7 +635,13 @@ impl LogCore {
         if self.zeros_pay && self.do_zero(disk)? {
             return Ok(false);
         }
-        self.do_snapshot(disk)
+        if self.do_purge(disk)? {
+            return Ok(false);
+        }
+        let again = self.do_snapshot(disk)?;
+        // Turns are what a purge waits for.
+        let is_turn = self.background.is_none() && self.snapshot.is_none() && self.is_purging();
+        Ok(again || is_turn)
     }
 
     fn complete_background(&mut self, block: Option<BlockBuf>, result: Result<(), DiskError>) {

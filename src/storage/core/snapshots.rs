@@ -70,13 +70,10 @@ enum Stage {
 impl LogCore {
     /// The next slice of snapshot work. Whether there is more that needs no completion.
     pub(super) fn do_snapshot(&mut self, disk: &mut dyn Disk) -> Result<bool, StorageError> {
-        if self.do_purge(disk)? {
-            return Ok(false);
-        }
         if let Some(source) = self.snapshot_waiting.take() {
             self.begin_snapshot(disk, source, None)?;
         }
-        let Some(mut job) = self.snapshot.take() else { return Ok(self.is_purging()) };
+        let Some(mut job) = self.snapshot.take() else { return Ok(false) };
         if let Some(error) = job.failure.take() {
             self.snapshot = Some(job);
             self.abandon_snapshot(disk, error.into())?;

@@ -59,7 +59,7 @@ impl Leader {
         (link.server, link.observer, link.stage, link.accepted) = (server, observer, Stage::AwaitEpoch, accepted);
         if is_collecting {
             // Whom the configuration does not name is not waited for: it may find that this leader's epoch is too early for it.
-            if has_vote || self.options.is_member(server) {
+            if self.options.is_member(server) {
                 self.epoch = self.epoch.max(Epoch(accepted.0 + 1));
             }
             if has_vote {

@@ -110,8 +110,8 @@ impl Replica {
             panic!("the storage saved no epochs in this place")
         };
         if self.is_present(role) {
-            self.stand_down(now, "there is no room on the disk for an epoch");
             self.abstain(now);
+            self.stand_down(now, "there is no room on the disk for an epoch");
         }
     }
 
@@ -165,9 +165,9 @@ impl Replica {
         };
         assert_eq!(asked, zxid, "the storage has failed to install another state");
         if self.is_present(role) {
-            self.stand_down(now, "there is no room on the disk for the leader's state");
             // Those that elect each other with its vote would wait for it in vain, one after the other (seed 757670).
             self.abstain(now);
+            self.stand_down(now, "there is no room on the disk for the leader's state");
         }
         self.truncate(Zxid::MAX);
     }

@@ -9,9 +9,7 @@
 //! Whether the others have room cannot be known before one of them leads; where all share one full disk each finds that out in
 //! turn, ever more rarely.
 
-use std::time::Duration;
-
-use super::{Ensemble, Role};
+use super::Role;
 use crate::replica::event::Now;
 use crate::replica::node::Replica;
 use crate::time::Instant;
@@ -62,12 +60,6 @@ impl FullDisk {
     }
 }
 
-impl Ensemble {
-    fn ticks(&self, count: u32) -> Duration {
-        Duration::from_millis(u64::from(self.options.tick_ms)) * count
-    }
-}
-
 impl Replica {
     /// The log has said whether there is room.
     pub(in crate::replica) fn note_full_disk(&mut self, now: Now, full: bool) {
@@ -100,22 +92,27 @@ impl Replica {
     pub(super) fn may_abstain(&mut self, now: Now) {
         let ensemble = self.ensemble.as_deref().expect("only members have a role");
         let has_vote = ensemble.options.membership.is_participant(ensemble.options.my_id);
-        if has_vote && ensemble.full_disk.since.is_some() && ensemble.designated.is_none() {
-            self.abstain(now);
-            self.ensemble.as_deref_mut().expect("it was there just now").full_disk.is_for_log = true;
+        let FullDisk { since, abstains_until, .. } = ensemble.full_disk;
+        if has_vote && since.is_some() && abstains_until.is_none() && ensemble.designated.is_none() {
+            self.keep_out(now, true);
         }
     }
 
-    /// It would be of no use as a leader, nor as a follower.
+    /// Something else than the log has found no room, and it is about to stand down for that: it would be of no use as a leader, nor as
+    /// a follower, whatever the log says.
     pub(super) fn abstain(&mut self, now: Now) {
+        self.keep_out(now, false);
+    }
+
+    fn keep_out(&mut self, now: Now, is_for_log: bool) {
         let ensemble = self.ensemble.as_deref_mut().expect("only members have a role");
         let abstained = ensemble.full_disk.abstained;
         let ticks = ABSTENTION_TICKS
             .saturating_mul(2_u32.saturating_pow(abstained))
             .min(ensemble.options.init_limit.saturating_mul(2));
-        ensemble.full_disk.abstains_until = Some(now.instant + ensemble.ticks(ticks));
-        ensemble.full_disk.abstained = abstained.saturating_add(1);
-        ensemble.full_disk.is_for_log = false;
+        let abstains_until = Some(now.instant + ensemble.ticks(ticks));
+        let abstained = abstained.saturating_add(1);
+        ensemble.full_disk = FullDisk { abstained, abstains_until, is_for_log, ..ensemble.full_disk };
         ensemble.election.abstain();
     }
 }

@@ -163,8 +163,11 @@ impl Ensemble {
     /// after the first failures: a leader may be on its way only just.
     fn pause_before_dial(&self) -> Option<Duration> {
         let doublings = self.unserved.checked_sub(UNSERVED_FREE)?.min(UNSERVED_DOUBLINGS_MAX);
-        let init_limit = Duration::from_millis(u64::from(self.options.tick_ms) * u64::from(self.options.init_limit));
-        Some((DIAL_PAUSE * 2_u32.pow(doublings)).min(init_limit / 8))
+        Some((DIAL_PAUSE * 2_u32.pow(doublings)).min(self.ticks(self.options.init_limit) / 8))
+    }
+
+    fn ticks(&self, count: u32) -> Duration {
+        Duration::from_millis(u64::from(self.options.tick_ms)) * count
     }
 
     /// Whether it has no role at present.
@@ -406,7 +409,7 @@ impl Replica {
     /// (`QuorumPeer.run`, `ReadOnlyZooKeeperServer`).
     fn may_become_read_only(&mut self, now: Now) {
         let Some(ensemble) = self.ensemble.as_deref_mut() else { return };
-        let patience = Duration::from_millis(u64::from(ensemble.options.tick_ms)).max(READ_ONLY_PATIENCE_MIN);
+        let patience = ensemble.ticks(1).max(READ_ONLY_PATIENCE_MIN);
         let is_due = matches!(ensemble.role, Role::Looking)
             && ensemble.options.read_only_mode
             && !ensemble.is_read_only

@@ -75,8 +75,8 @@ fn a_member_that_a_leaders_state_did_not_fit_keeps_out_though_its_log_seems_to_h
     world.fill(1);
     let now = world.now();
     let follower = world.servers.get_mut(&1).unwrap();
-    follower.stand_down(now, "there is no room on the disk for the leader's state");
     follower.abstain(now);
+    follower.stand_down(now, "there is no room on the disk for the leader's state");
     follower.note_full_disk(now, false);
     let full_disk = |world: &World| world.servers[&1].ensemble.as_deref().unwrap().full_disk;
     let until = full_disk(&world).abstains_until().expect("it keeps out all the same");
