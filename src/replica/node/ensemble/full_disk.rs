@@ -3,7 +3,7 @@
 //! Nothing else would ever take it away: the disk of a leader that takes no more makes nobody late, as it proposes nothing, and
 //! reads, pings and sessions go on. It goes when a quorum of others is there that follows it.
 //!
-//! Whoever loses its leader, or its office, with a full disk keeps out of the election for a while: it would often win, with the
+//! A voter that loses its leader, or its office, with a full disk keeps out of the election for a while: it would often win, with the
 //! newest history or the greatest id, or give another the vote that it needs and then not follow it, for want of room.
 //!
 //! Whether the others have room cannot be known before one of them leads; where all share one full disk each finds that out in
